@@ -81,7 +81,7 @@ struct machine_config {
     uint32_t console_device;     /* enum machine_console_device */
     int32_t console_in_fd;       /* -1: no input */
     int32_t console_out_fd;      /* -1: only the ring buffer and attached clients */
-    uint8_t console_is_terminal; /* the front put it into raw mode; the monitor restores it */
+    uint8_t console_is_terminal; /* console_in_fd is one: src/vmm/control/terminal.h, in and out */
 
     int32_t control_fd;            /* listening UNIX socket */
     int32_t termination_fd;        /* one JSON line goes there at the end */
