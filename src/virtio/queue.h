@@ -34,9 +34,9 @@ struct virtq {
     const char *fault;         /* which one, for the log */
     void *desc, *avail, *used; /* HVA; ring memory, the guest may write at any time */
     uint16_t next_avail;       /* free-running, like the ring's own indices */
+    uint16_t seen_avail;       /* avail.idx when last looked at, at most `size` past next_avail */
     uint16_t next_used;
     uint16_t published_used; /* used.idx as the driver sees it */
-    uint16_t signalled_used; /* used.idx when the driver was last interrupted */
     uint16_t in_flight;
     uint64_t in_flight_map[VIRTQ_SIZE_MAX / 64];
 };
@@ -54,9 +54,11 @@ int virtq_init(struct virtq *q, const struct guest_memory *mem, const struct vir
                bool event_idx, bool indirect);
 
 /*
- * Takes the next available chain; its buffers go into iov[0..iov_max). Returns 1, 0 when there is
- * none, or -EPROTO when the driver broke a rule: the queue is then broken until reset and the
- * device calls virtio_device_fail(). Zero-length descriptors are legal and skipped.
+ * Takes the next available chain; its buffers go into iov[0..iov_max), which the caller keeps as
+ * long as it uses the chain. Returns 1, 0 when there is none, or -EPROTO when the driver broke a
+ * rule: q->fault says which, nothing more is popped until reset (every later call returns 0), and
+ * the device calls virtio_device_fail(). Chains in flight may still be completed. Zero-length
+ * descriptors are legal and skipped, so a chain may have no buffers at all.
  */
 int virtq_pop(struct virtq *q, struct iovec *iov, unsigned iov_max, struct virtq_chain *ret_chain);
 
@@ -75,10 +77,13 @@ bool virtq_publish(struct virtq *q);
 /* Tells the driver not to kick: we are looking at the queue anyway. */
 void virtq_suppress_kicks(struct virtq *q);
 
-/* Asks for a kick again. Returns true when something came meanwhile: process, then arm again. */
+/*
+ * Asks for a kick again. Returns true when something came meanwhile: process, then arm again. Never
+ * true for a broken queue.
+ */
 bool virtq_arm_kicks(struct virtq *q);
 
-/* Chains made available by the driver and not popped yet (0 when broken). */
+/* Chains made available by the driver and not popped yet, at most q->size (0 when broken). */
 uint16_t virtq_available(const struct virtq *q);
 
 #endif
