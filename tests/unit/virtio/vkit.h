@@ -142,7 +142,8 @@ void vkit_kick(struct vkit *kit, unsigned index);
 /* Kicks only if the device asked for it (§2.7.10). Returns whether it did. */
 bool vkit_kick_if_needed(struct vkit *kit, unsigned index);
 
-/* Takes one used element and frees its descriptors. Returns false when there is none. */
+/* Takes one used element and frees its descriptors (those of vkit_add*() only). Returns false when
+ * there is none. */
 bool vkit_used(struct vkit *kit, unsigned index, uint32_t *ret_head, uint32_t *ret_len);
 
 /* Used elements that were not taken yet. */
