@@ -66,7 +66,6 @@ struct json_scan {
     unsigned name_count;
     struct {
         uint32_t hash, offset, len;
-        bool escaped;
     } name[JSON_SCAN_NAMES_MAX];
     unsigned first_name[JSON_DEPTH_MAX]; /* index in name[] of each open object's first */
 };
@@ -80,7 +79,8 @@ void json_scan_init(struct json_scan *scan, const char *text, size_t len,
 
 /*
  * Reads the next token. Returns 0, -EINVAL for a text that is not JSON, -E2BIG for one over a
- * limit; the error says line and column. After an error, and after JSON_END, the same comes again.
+ * limit; the error says line and column. After JSON_END it returns JSON_END again; after an error
+ * the scanner is of no more use.
  */
 int json_scan_next(struct json_scan *scan, struct json_token *ret, struct error *err);
 

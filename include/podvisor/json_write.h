@@ -55,4 +55,9 @@ void json_write_null(struct json_writer *w, const char *name);
  */
 int json_write_finish(struct json_writer *w, size_t *ret_len);
 
+#define JSON_DOUBLE_TEXT_MAX 32
+
+/* The text json_write_double() writes for a finite value. */
+void json_format_double(double value, char ret_text[JSON_DOUBLE_TEXT_MAX]);
+
 #endif
