@@ -239,7 +239,7 @@ static int check_entry(const struct boot_image_info *info, struct error *err)
 int elf_parse(struct boot_image *image, struct error *err)
 {
     struct boot_image_info *info = &image->info;
-    struct elf_header h;
+    struct elf_header h = {0};
     int r = read_header(&image->file, &h, err);
     if (r == 0)
         r = check_header(&h, err);

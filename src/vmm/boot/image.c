@@ -10,16 +10,15 @@
 #define HEAD_BYTES 1024u /* covers every magic below */
 
 struct known_format {
-    unsigned offset;
+    unsigned offset, len;
     const char *magic;
-    unsigned len;
     const char *name;
     const char *way_out;
 };
 
 #define FORMAT(off, bytes, format_name, hint)                \
     {                                                        \
-        (off), (bytes), sizeof(bytes) - 1, format_name, hint \
+        (off), sizeof(bytes) - 1, (bytes), format_name, hint \
     }
 #define DECOMPRESS    "decompress it; a bzImage (vmlinuz) of x86-64 is taken as it is"
 #define OTHER_MACHINE "a kernel for x86-64 is needed"

@@ -16,11 +16,12 @@ static int check_room(const struct guest_memory *mem, const struct boot_image_in
 {
     for (unsigned i = 0; i < info->segment_count; i++) {
         const struct boot_segment *seg = &info->segment[i];
+        gpa_t end = seg->gpa + seg->mem_size;
         if (boot_memory_loadable(mem, seg->gpa, seg->mem_size))
             continue;
         error_set(err, seg->gpa >= LAYOUT_HIGH_RAM ? ENOMEM : ENOEXEC,
                   "the kernel wants guest memory 0x%llx to 0x%llx, which is not free RAM",
-                  (unsigned long long)seg->gpa, (unsigned long long)(seg->gpa + seg->mem_size));
+                  (unsigned long long)seg->gpa, (unsigned long long)end);
         if (seg->gpa < LAYOUT_HIGH_RAM)
             return error_hint(err, "kernels are loaded at 1 MiB or above");
         if (info->memory_end <= LAYOUT_HOLE_BASE)
