@@ -49,12 +49,18 @@ struct control_ops {
 };
 
 /*
- * Serves `listen_fd` (listening, non-blocking or not; owned from here on, also on failure). `ops`,
- * `ctx`, `loop` and `console` are borrowed; `console` may be NULL, then the method `console` is
- * unsupported. Returns 0 or a negative errno.
+ * Serves `listen_fd` (listening, non-blocking; -1: none; owned from here on, also on failure).
+ * `ops`, `ctx`, `loop` and `console` are borrowed; `console` may be NULL, then the method `console`
+ * is unsupported. Returns 0 or a negative errno.
  */
 int control_create(struct loop *loop, int listen_fd, const struct control_ops *ops, void *ctx,
                    struct console *console, struct control **ret_control, struct error *err);
+
+/*
+ * Serves a connected socket (owned from here on, also on failure; non-blocking) as though it had
+ * been accepted. Returns 0, -EPERM for a foreign user, -EBUSY when CONTROL_CLIENT_MAX are served.
+ */
+int control_adopt(struct control *control, int fd);
 
 /*
  * Answers a request whose operation returned CONTROL_PENDING: `result` 0, or a negative errno with
