@@ -28,8 +28,10 @@ struct pci_function_ops {
     void (*bar_write)(struct pci_function *fn, unsigned bar, uint64_t offset, const void *data,
                       unsigned len);
     /*
-     * The BAR's decoding changed: it is now at `gpa`, or nowhere when !mapped. Called with the root
-     * complex's lock held; used to move ioeventfds. May be NULL.
+     * The BAR is decoded at `gpa`, a place other than the last one told, or (!mapped) the last
+     * place may now belong to another BAR. For what is costly to move, ioeventfds: merely switching
+     * memory decoding off and on, which a guest does half a dozen times while it sizes BARs, is not
+     * reported. Called with the root complex's lock held. May be NULL.
      */
     void (*bar_moved)(struct pci_function *fn, unsigned bar, bool mapped, uint64_t gpa);
     /*
@@ -45,8 +47,10 @@ struct pci_bar {
     uint64_t size; /* power of two, >= 16; 0: not implemented */
     bool is_64bit; /* occupies this index and the next */
     bool prefetchable;
-    bool mapped;      /* memory decoding on and an address set */
-    uint64_t address; /* as programmed */
+    bool mapped;       /* memory decoding on and an address set */
+    uint64_t address;  /* as programmed */
+    uint64_t assigned; /* by pci_assign_bar(), restored by reset; 0: nowhere */
+    uint64_t told;     /* where bar_moved() was told that the BAR is; 0: nowhere */
 };
 
 struct msi_message {
@@ -56,13 +60,17 @@ struct msi_message {
 
 /*
  * What the machine does for a function's interrupts: routes and raises them. src/vmm/irq.c
- * implements it over irqfd and GSI routing; tests implement it over counters.
+ * implements it over irqfd and GSI routing; tests implement it over counters. Both are called with
+ * the function's MSI-X lock held and must not call back into the function.
  */
 struct pci_irq_ops {
-    /* vCPU thread: vector now has this message; NULL: it must not be delivered (masked, disabled).
+    /*
+     * vCPU thread: vector now has this message (guest-chosen); NULL: MSI-X was disabled, the route
+     * is free. Called when a vector can be delivered and its message is not the one routed last, so
+     * masking and unmasking alone costs no route.
      */
     void (*route)(void *ctx, unsigned vector, const struct msi_message *msg);
-    /* Any thread: deliver the vector's message. */
+    /* Any thread: deliver the vector's message. Only for a routed, enabled, unmasked vector. */
     void (*raise)(void *ctx, unsigned vector);
 };
 
@@ -81,9 +89,9 @@ struct pci_function {
         uint32_t table_offset, pba_offset;
         unsigned vector_count;
         pthread_mutex_t lock; /* table, pba, enabled, function_masked */
-        struct {
-            struct msi_message msg;
-            bool masked;
+        struct pci_msix_vector {
+            struct msi_message msg, routed_msg; /* as programmed; as last given to route() */
+            bool masked, routed;
         } vector[PCI_MSIX_VEC_MAX];
         uint64_t pending; /* PBA bits */
         bool enabled, function_masked;
@@ -92,7 +100,10 @@ struct pci_function {
     } msix;
 };
 
-/* Sets identity and class; every register not named here reads as 0 and ignores writes. */
+/*
+ * Sets identity and class; every register not named here reads as 0 and ignores writes. `ops` may
+ * have NULL members only for what never happens: bar_read and bar_write without a BAR.
+ */
 void pci_function_init(struct pci_function *fn, const char *name,
                        const struct pci_function_ops *ops, uint16_t vendor, uint16_t device,
                        uint32_t class_code, uint8_t revision, uint16_t subsys_vendor,
@@ -105,7 +116,7 @@ void pci_function_init(struct pci_function *fn, const char *name,
  */
 uint8_t pci_add_capability(struct pci_function *fn, uint8_t id, const void *body, uint8_t len);
 
-/* Declares a memory BAR. `size` is a power of two >= 4096. */
+/* Declares a memory BAR. `size` is a power of two, 4 KiB to 2 GiB. */
 void pci_add_bar(struct pci_function *fn, unsigned index, uint64_t size, bool is_64bit,
                  bool prefetchable);
 
@@ -126,7 +137,10 @@ void pci_config_write(struct pci_function *fn, unsigned offset, unsigned len, ui
 /* Puts a BAR at an address as firmware would, and turns memory decoding on (no I/O ports exist). */
 void pci_assign_bar(struct pci_function *fn, unsigned index, uint64_t address);
 
-/* Back to the state after power-on, with BARs where pci_assign_bar() put them (system reset). */
+/*
+ * Back to the state after power-on, with BARs where pci_assign_bar() put them (system reset).
+ * Serialised like a configuration access.
+ */
 void pci_function_reset(struct pci_function *fn);
 
 /*

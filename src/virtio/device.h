@@ -165,8 +165,9 @@ void virtio_device_fail(struct virtio_device *dev, const char *why);
 void virtio_device_notify(struct virtio_device *dev, unsigned index);
 
 /*
- * I/O loop: have ops->kicked(index) called again after the loop served its other sources. For a
- * device that stops working on a long queue so that one guest's disk does not starve its network.
+ * Any thread: kicks as the driver does: ops->kicked(index) is called (again) after the loop served
+ * its other sources. For a device that stops working on a long queue so that one guest's disk does
+ * not starve its network.
  */
 void virtio_device_rekick(struct virtio_device *dev, unsigned index);
 
