@@ -8,8 +8,8 @@
 
 /* Answers reads with a byte pattern from the offset and remembers the last access. */
 struct fake {
-    unsigned calls;
     uint64_t offset;
+    unsigned calls;
     unsigned len;
     uint8_t data[8];
 };
@@ -79,7 +79,7 @@ START_TEST(unclaimed_is_all_ones)
         bus_read(&bus, miss[i].addr, data, miss[i].len);
         ck_assert_mem_eq(data, ones, miss[i].len);
         bus_write(&bus, miss[i].addr, data, miss[i].len);
-        ck_assert_uint_eq(atomic_load(&bus.unclaimed), 2 * (i + 1));
+        ck_assert_uint_eq(atomic_load(&bus.unclaimed), 2 * ((uint64_t)i + 1));
     }
     for (unsigned i = 0; i < 3; i++)
         ck_assert_uint_eq(fake[i].calls, 0);
