@@ -139,6 +139,9 @@ exception: /* (rsp) vector, error, rip, cs, rflags, rsp, ss */
     .code32
     .globl pvh_entry
 pvh_entry:
+    mov $0xff, %al /* firmware may have left the PIT ticking through the PICs: mask both */
+    out %al, $0x21
+    out %al, $0xa1
     lgdt gdtr
     mov $PML4_BASE, %eax
     mov %eax, %cr3

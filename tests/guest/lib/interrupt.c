@@ -16,8 +16,6 @@ _Noreturn void fault_report(uint64_t vector, uint64_t error, uint64_t rip, uint6
 
 void interrupt_init(void)
 {
-    out8(0x21, 0xff); /* mask both legacy PICs, where there are any */
-    out8(0xa1, 0xff);
     lapic_write(LAPIC_TPR, 0);
     lapic_write(LAPIC_SVR, LAPIC_SVR_ENABLE | VECTOR_SPURIOUS);
 }
