@@ -66,13 +66,13 @@ static void test_memory_decode_off(void)
 {
     uint16_t devfn = dut->pci.devfn;
     uint32_t before = pci_read(devfn, PCI_COMMAND, 2);
-    uint16_t queues;
+    uint16_t queues = virtio_queue_count(dut), off;
 
     pci_write(devfn, PCI_COMMAND, 2, before & ~(uint32_t)PCI_COMMAND_MEMORY);
-    queues = virtio_queue_count(dut);
+    off = virtio_queue_count(dut);
     pci_write(devfn, PCI_COMMAND, 2, before);
-    CHECK(queues == 0xffff, "BAR still decoded: 0x%x", queues);
-    CHECK(virtio_queue_count(dut) != 0xffff, "BAR gone after decoding is on again");
+    CHECK(off == 0xffff || off == 0, "BAR still decoded: 0x%x", off);
+    CHECK(virtio_queue_count(dut) == queues, "BAR gone after decoding is on again");
 }
 
 static void test_bar_sizing(void)
@@ -88,17 +88,26 @@ static void test_bar_sizing(void)
     CHECK(virtio_queue_count(dut) != 0xffff, "the device is lost after sizing");
 }
 
+static bool bar_at(uint64_t address)
+{
+    for (unsigned int i = 0; i < virtio_device_count; i++) {
+        for (unsigned int bar = 0; bar < PCI_BARS; bar++) {
+            if (virtio_devices[i].pci.bar[bar] == address)
+                return true;
+        }
+    }
+    return false;
+}
+
 static void test_bar_moves(void)
 {
     struct virtio_window *window = &dut->window[VIRTIO_PCI_CAP_COMMON];
     uint16_t devfn = dut->pci.devfn, queues = virtio_queue_count(dut), moved, back;
-    uint64_t from = dut->pci.bar[window->bar], to = from ^ dut->pci.bar_size[window->bar];
     uint32_t command = pci_read(devfn, PCI_COMMAND, 2), low = pci_read(devfn, PCI_BAR0 + window->bar * 4u, 4);
+    uint64_t to = dut->pci.bar[window->bar];
 
-    for (unsigned int i = 0; i < virtio_device_count; i++) {
-        for (unsigned int bar = 0; bar < PCI_BARS; bar++)
-            SKIP_IF(virtio_devices[i].pci.bar[bar] == to, "the neighbouring address is taken");
-    }
+    while (bar_at(to))
+        to += dut->pci.bar_size[window->bar];
     pci_write(devfn, PCI_COMMAND, 2, command & ~(uint32_t)PCI_COMMAND_MEMORY);
     pci_write(devfn, PCI_BAR0 + window->bar * 4u, 4, (uint32_t)to | (low & 15));
     pci_write(devfn, PCI_COMMAND, 2, command);
@@ -151,6 +160,7 @@ static void test_msix_capability(void)
     uint32_t table, pba;
     uint64_t table_end, pba_start, pba_end;
 
+    SKIP_IF(!dut->pci.msix && reference_is_qemu(), "qemu: the balloon has no MSI-X");
     CHECK(dut->pci.msix, "no MSI-X");
     table = pci_read(dut->pci.devfn, dut->pci.msix + PCI_MSIX_TABLE, 4);
     pba = pci_read(dut->pci.devfn, dut->pci.msix + PCI_MSIX_PBA, 4);
@@ -166,6 +176,7 @@ static void test_msix_table(void)
 {
     volatile uint8_t *last = dut->pci.msix_table + (dut->pci.msix_count - 1) * MSIX_ENTRY_SIZE;
 
+    SKIP_IF(!dut->pci.msix_table || !dut->pci.msix_pba, "no MSI-X");
     CHECK(mmio_read32(last + MSIX_ENTRY_CONTROL) & MSIX_ENTRY_MASKED, "the last entry is not masked at start");
     mmio_write32(last, 0xfee01000);
     mmio_write32(last + MSIX_ENTRY_DATA, 0x1234);

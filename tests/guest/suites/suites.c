@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order in which suites run.
+ */
 #include "../lib/suites.h"
-extern const struct suite suite_pci,suite_pci_bus;
-const struct suite *const suites[] = {&suite_pci_bus,&suite_pci};
+
+extern const struct suite suite_cpu, suite_pci_bus, suite_pci, suite_virtio, suite_blk, suite_net, suite_rng,
+    suite_console, suite_balloon, suite_irq;
+
+const struct suite *const suites[] = {
+    &suite_cpu, &suite_pci_bus, &suite_pci,     &suite_virtio,  &suite_blk,
+    &suite_net, &suite_rng,     &suite_console, &suite_balloon, &suite_irq,
+};
 const unsigned int suite_count = ARRAY_SIZE(suites);
 bool bench_run(void){return false;}
