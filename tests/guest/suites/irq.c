@@ -87,22 +87,38 @@ static void test_suppressed(void)
     CHECK(irq_count[QUEUE_VECTOR] == 0, "NO_INTERRUPT, and %u interrupts", irq_count[QUEUE_VECTOR]);
 }
 
+static bool request(void)
+{
+    struct virtq_used_elem elem;
+
+    submit();
+    if (virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS))
+        return true;
+    tap_fail("no completion");
+    return false;
+}
+
+/* The first notification after a reset may come uncalled for; from the second on used_event decides. */
 static void test_event_idx(void)
 {
     struct virtio_device *device;
-    struct virtq_used_elem elem;
+    uint32_t before;
 
     if (!start(&device, VIRTIO_F_EVENT_IDX))
         return;
     virtq_interrupts(&queue, false);
-    submit();
-    CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "request");
+    if (!request())
+        return;
     delay_us(5000);
-    CHECK(irq_count[QUEUE_VECTOR] == 0, "used_event is past, and %u interrupts", irq_count[QUEUE_VECTOR]);
+    before = irq_count[QUEUE_VECTOR];
+    if (!request())
+        return;
+    delay_us(5000);
+    CHECK(irq_count[QUEUE_VECTOR] == before, "used_event is past, and an interrupt");
     virtq_interrupts(&queue, true);
-    submit();
-    CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "second request");
-    CHECK(interrupt_wait(QUEUE_VECTOR, 1, IRQ_TIMEOUT_MS), "used_event reached, and no interrupt");
+    if (!request())
+        return;
+    CHECK(interrupt_wait(QUEUE_VECTOR, before + 1, IRQ_TIMEOUT_MS), "used_event reached, and no interrupt");
 }
 
 static void masked_then_unmasked(bool whole_function)
