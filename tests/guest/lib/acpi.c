@@ -6,9 +6,9 @@
 #include "payload.h"
 
 #define ACPI_HEADER_SIZE 36
-#define MADT_ENTRIES 44
-#define MADT_LOCAL_APIC 0
-#define MCFG_ENTRIES 44
+#define MADT_ENTRIES     44
+#define MADT_LOCAL_APIC  0
+#define MCFG_ENTRIES     44
 
 static const uint8_t *rsdp;
 
@@ -58,7 +58,8 @@ const uint8_t *acpi_table(const char *signature, uint32_t *ret_length)
 
     if (!root)
         return NULL;
-    for (uint32_t at = ACPI_HEADER_SIZE; at + step <= load32((const uint8_t *)root + 4); at += step) {
+    for (uint32_t at = ACPI_HEADER_SIZE; at + step <= load32((const uint8_t *)root + 4);
+         at += step) {
         const uint8_t *entry = (const uint8_t *)root + at;
         const uint8_t *table = (const uint8_t *)(extended ? load64(entry) : load32(entry));
 

@@ -10,7 +10,8 @@
 
 void acpi_init(uint64_t rsdp);
 bool acpi_present(void);
-/* The table with this signature, its checksum verified; NULL if there is none. `ret_length` counts its bytes. */
+/* The table with this signature, its checksum verified; NULL if there is none. `ret_length` counts
+ * its bytes. */
 const uint8_t *acpi_table(const char *signature, uint32_t *ret_length);
 /* Base of the ECAM of segment 0, bus 0; 0 if no MCFG. */
 uint64_t acpi_ecam_base(void);

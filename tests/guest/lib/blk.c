@@ -20,7 +20,8 @@ int blk_submit(struct virtq *queue, struct blk_request *request, uint32_t type, 
     for (unsigned int i = 0; i < count; i++)
         request->segments[1 + i] = data[i];
     request->segments[1 + count] = (struct virtq_segment){(const void *)&request->status, 1};
-    return virtq_add(queue, request->segments, to_device ? 1 + count : 1, to_device ? 1 : 1 + count);
+    return virtq_add(queue, request->segments, to_device ? 1 + count : 1,
+                     to_device ? 1 : 1 + count);
 }
 
 uint8_t blk_transfer(struct virtq *queue, uint32_t type, uint64_t sector, void *data, uint32_t size)
@@ -43,6 +44,7 @@ uint8_t blk_transfer(struct virtq *queue, uint32_t type, uint64_t sector, void *
     }
     expected = to_device ? 1 : size + 1;
     if (request->status == BLK_S_OK && type != BLK_T_GET_ID && elem.len != expected)
-        tap_fail("%s: type %u used length %u, expected %u", queue->device->name, type, elem.len, expected);
+        tap_fail("%s: type %u used length %u, expected %u", queue->device->name, type, elem.len,
+                 expected);
     return request->status;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Local APIC in xAPIC mode (Intel SDM vol. 3, chapter 11) and the counters that the interrupt stubs of boot/entry.S
- * increment; fatal exceptions end in fault_report().
+ * Local APIC in xAPIC mode (Intel SDM vol. 3, chapter 11) and the counters that the interrupt stubs
+ * of boot/entry.S increment; fatal exceptions end in fault_report().
  */
 #include "../boot/layout.h"
 #include "payload.h"
 
-#define LAPIC_TPR 0x80
-#define LAPIC_SVR 0xf0
+#define LAPIC_TPR        0x80
+#define LAPIC_SVR        0xf0
 #define LAPIC_SVR_ENABLE 0x100
 
 volatile uint32_t irq_count[256];
@@ -45,6 +45,7 @@ bool interrupt_wait(uint8_t vector, uint32_t count, uint64_t milliseconds)
 
 _Noreturn void fault_report(uint64_t vector, uint64_t error, uint64_t rip, uint64_t address)
 {
-    print("\nBail out! exception %lu error 0x%lx rip 0x%lx cr2 0x%lx\n", vector, error, rip, address);
+    print("\nBail out! exception %lu error 0x%lx rip 0x%lx cr2 0x%lx\n", vector, error, rip,
+          address);
     machine_exit(0x7f);
 }

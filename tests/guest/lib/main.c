@@ -2,7 +2,8 @@
 /*
  * From the entry code to the wanted suites and benchmarks, then out of the machine.
  *
- * suite=a,b  which suites to run (all: every one), test=name  only that test; bench=…  a benchmark instead.
+ * suite=a,b  which suites to run (all: every one), test=name  only that test; bench=…  a benchmark
+ * instead.
  */
 #include "acpi.h"
 #include "payload.h"
@@ -10,22 +11,22 @@
 #include "suites.h"
 #include "virtio.h"
 
-#define EXIT_ALL_PASSED 0
+#define EXIT_ALL_PASSED  0
 #define EXIT_SOME_FAILED 1
-#define EXIT_NOT_PVH 0x7d
+#define EXIT_NOT_PVH     0x7d
 
 _Noreturn void guest_main(const struct hvm_start_info *info);
 
 static void describe(void)
 {
-    diagnostic("ram_end=0x%lx tsc_khz=%lu ecam=0x%lx cf8=%u acpi=%u", memory_low_ram_end(), tsc_khz, pci_ecam_base(),
-               pci_has_cf8(), acpi_present());
+    diagnostic("ram_end=0x%lx tsc_khz=%lu ecam=0x%lx cf8=%u acpi=%u", memory_low_ram_end(), tsc_khz,
+               pci_ecam_base(), pci_has_cf8(), acpi_present());
     for (unsigned int i = 0; i < virtio_device_count; i++) {
         struct virtio_device *device = &virtio_devices[i];
 
-        diagnostic("%s: slot %u queues=%u size=%u features=0x%lx msix=%u", device->name, device->pci.devfn >> 3,
-                   virtio_queue_count(device), virtio_queue_size(device, 0), virtio_offered(device),
-                   device->pci.msix_count);
+        diagnostic("%s: slot %u queues=%u size=%u features=0x%lx msix=%u", device->name,
+                   device->pci.devfn >> 3, virtio_queue_count(device), virtio_queue_size(device, 0),
+                   virtio_offered(device), device->pci.msix_count);
     }
 }
 

@@ -7,11 +7,11 @@
 #include "start_info.h"
 
 #define PTE_PRESENT_RW_USER 0x07ul
-#define PTE_UNCACHED 0x18ul
-#define PTE_ACCESSED_DIRTY 0x60ul
-#define PTE_LARGE 0x80ul
-#define LARGE_PAGE 0x200000ul
-#define HIGH_WINDOW 0x8000000000ul /* PML4 entry 1: where memory above 4 GiB is mapped */
+#define PTE_UNCACHED        0x18ul
+#define PTE_ACCESSED_DIRTY  0x60ul
+#define PTE_LARGE           0x80ul
+#define LARGE_PAGE          0x200000ul
+#define HIGH_WINDOW         0x8000000000ul /* PML4 entry 1: where memory above 4 GiB is mapped */
 
 static uint64_t heap_next = HEAP_BASE;
 static uint64_t heap_end;
@@ -83,7 +83,8 @@ volatile uint8_t *physical_map(uint64_t physical, uint64_t size)
             print("Bail out! too much device memory above 4 GiB\n");
             machine_exit(0x7e);
         }
-        high_pd[high_used++] = first | PTE_PRESENT_RW_USER | PTE_UNCACHED | PTE_ACCESSED_DIRTY | PTE_LARGE;
+        high_pd[high_used++] =
+            first | PTE_PRESENT_RW_USER | PTE_UNCACHED | PTE_ACCESSED_DIRTY | PTE_LARGE;
     }
     return (volatile uint8_t *)virtual;
 }

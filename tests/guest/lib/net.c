@@ -4,13 +4,13 @@
  */
 #include "net.h"
 
-#define RX_BUFFER 2048
-#define ARP_SIZE 28
-#define ICMP_HEADER 8
-#define ICMP_ECHO 8
-#define RESOLVE_TRIES 20
+#define RX_BUFFER          2048
+#define ARP_SIZE           28
+#define ICMP_HEADER        8
+#define ICMP_ECHO          8
+#define RESOLVE_TRIES      20
 #define RESOLVE_TIMEOUT_MS 250
-#define TTL 64
+#define TTL                64
 
 static uint32_t parse_ip(const char *at, uint32_t otherwise)
 {
@@ -210,7 +210,8 @@ uint32_t net_build_udp(const struct net *net, uint8_t *frame, uint16_t port, uin
     put16(udp + 4, (uint16_t)(UDP_HEADER + payload));
     put16(udp + 6, 0);
     fill_pattern(udp + UDP_HEADER, payload, port);
-    put16(udp + 6, (uint16_t)~sum16(udp, UDP_HEADER + payload, pseudo_header_sum(udp - IPV4_HEADER, UDP_HEADER + payload)));
+    put16(udp + 6, (uint16_t)~sum16(udp, UDP_HEADER + payload,
+                                    pseudo_header_sum(udp - IPV4_HEADER, UDP_HEADER + payload)));
     return ETHERNET_HEADER + IPV4_HEADER + UDP_HEADER + payload;
 }
 

@@ -60,7 +60,8 @@ uint64_t parameter_number(const char *name, uint64_t otherwise)
         at += 2;
     }
     for (; *at; at++) {
-        unsigned int digit = *at >= 'a' ? (unsigned int)(*at - 'a') + 10 : (unsigned int)(*at - '0');
+        unsigned int digit =
+            *at >= 'a' ? (unsigned int)(*at - 'a') + 10 : (unsigned int)(*at - '0');
 
         if (digit >= base)
             return otherwise;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The payload's runtime: memory, strings, time, serial output, parameters, TAP results and the table of tests.
+ * The payload's runtime: memory, strings, time, serial output, parameters, TAP results and the
+ * table of tests.
  */
 #ifndef GUEST_PAYLOAD_H
 #define GUEST_PAYLOAD_H
@@ -12,9 +13,9 @@
 
 #include "io.h"
 
-#define PAGE_SIZE 4096ul
+#define PAGE_SIZE     4096ul
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MIN(a, b)     ((a) < (b) ? (a) : (b))
 
 /* ---- strings (lib/string.c) ---- */
 void *memcpy(void *to, const void *from, size_t size);
@@ -31,11 +32,13 @@ bool match_pattern(const void *at, size_t size, uint32_t seed);
 struct hvm_start_info;
 void memory_init(const struct hvm_start_info *info);
 uint64_t memory_low_ram_end(void);
-/* Zeroed, page aligned, identity mapped; lives until memory_release() goes back to an earlier mark. */
+/* Zeroed, page aligned, identity mapped; lives until memory_release() goes back to an earlier mark.
+ */
 void *page_alloc(size_t size);
 uint64_t memory_mark(void);
 void memory_release(uint64_t mark);
-/* A pointer through which [physical, physical + size) can be reached, mapping it if it lies above 4 GiB. */
+/* A pointer through which [physical, physical + size) can be reached, mapping it if it lies above 4
+ * GiB. */
 volatile uint8_t *physical_map(uint64_t physical, uint64_t size);
 static inline uint64_t physical_address(const void *at)
 {
@@ -55,7 +58,8 @@ void serial_init(void);
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void print_va(const char *format, va_list arguments);
 /* Fills at most `size` bytes, always terminated. */
-void format_string(char *to, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void format_string(char *to, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void format_va(char *to, size_t size, const char *format, va_list arguments);
 _Noreturn void machine_exit(uint8_t value);
 
@@ -69,9 +73,9 @@ bool parameter_is(const char *name, const char *value);
 bool parameter_lists(const char *name, const char *word);
 
 /* ---- interrupts (lib/interrupt.c) ---- */
-#define VECTOR_DEVICE 0x40 /* up to 0x5f: MSI-X of the device under test */
-#define VECTOR_SERIAL 0x60
-#define VECTOR_TIMER 0x61
+#define VECTOR_DEVICE   0x40 /* up to 0x5f: MSI-X of the device under test */
+#define VECTOR_SERIAL   0x60
+#define VECTOR_TIMER    0x61
 #define VECTOR_SPURIOUS 0xff
 extern volatile uint32_t irq_count[256];
 void interrupt_init(void);
@@ -94,7 +98,8 @@ struct test {
 
 struct suite {
     const char *name;
-    /* 0: run once. Otherwise run for each virtio device of this type, VIRTIO_TYPE_ANY for every one. */
+    /* 0: run once. Otherwise run for each virtio device of this type, VIRTIO_TYPE_ANY for every
+     * one. */
     uint16_t device_type;
     const struct test *tests;
     unsigned int count;
@@ -116,20 +121,20 @@ void diagnostic(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool reference_is_qemu(void);
 
 /* Ends the test function with a failure unless the condition holds. */
-#define CHECK(condition, ...)                                                                                          \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            tap_fail(__VA_ARGS__);                                                                                     \
-            return;                                                                                                    \
-        }                                                                                                              \
+#define CHECK(condition, ...)      \
+    do {                           \
+        if (!(condition)) {        \
+            tap_fail(__VA_ARGS__); \
+            return;                \
+        }                          \
     } while (0)
 
-#define SKIP_IF(condition, ...)                                                                                        \
-    do {                                                                                                               \
-        if (condition) {                                                                                               \
-            tap_skip(__VA_ARGS__);                                                                                     \
-            return;                                                                                                    \
-        }                                                                                                              \
+#define SKIP_IF(condition, ...)    \
+    do {                           \
+        if (condition) {           \
+            tap_skip(__VA_ARGS__); \
+            return;                \
+        }                          \
     } while (0)
 
 /* A known difference of the reference, explained in DIFFERENCES.md. */

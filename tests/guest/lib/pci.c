@@ -2,17 +2,18 @@
 /*
  * PCI configuration access by mechanism #1 (CF8/CFC) and ECAM, BAR sizing and assignment, MSI-X.
  *
- * A monitor may leave BARs unassigned (QEMU microvm does): they are then placed from MMIO_WINDOW on.
+ * A monitor may leave BARs unassigned (QEMU microvm does): they are then placed from MMIO_WINDOW
+ * on.
  */
 #include "pci.h"
+#include "../boot/layout.h"
 #include "acpi.h"
 #include "payload.h"
-#include "../boot/layout.h"
 
 #define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
-#define CONFIG_ENABLE 0x80000000u
-#define MMIO_WINDOW 0xc0000000ul
+#define CONFIG_DATA    0xcfc
+#define CONFIG_ENABLE  0x80000000u
+#define MMIO_WINDOW    0xc0000000ul
 
 static uint64_t ecam_base;
 static bool cf8_present;
@@ -63,7 +64,8 @@ static void cf8_write(uint16_t devfn, unsigned int offset, unsigned int width, u
 
 uint32_t pci_ecam_read(uint16_t devfn, unsigned int offset, unsigned int width)
 {
-    const volatile uint8_t *at = (const volatile uint8_t *)(ecam_base + ((uint64_t)devfn << 12) + offset);
+    const volatile uint8_t *at =
+        (const volatile uint8_t *)(ecam_base + ((uint64_t)devfn << 12) + offset);
 
     return width == 1 ? mmio_read8(at) : width == 2 ? mmio_read16(at) : mmio_read32(at);
 }
@@ -167,7 +169,8 @@ static void read_bars(struct pci_device *device)
     }
 }
 
-volatile uint8_t *pci_bar_map(const struct pci_device *device, unsigned int index, uint64_t offset, uint64_t size)
+volatile uint8_t *pci_bar_map(const struct pci_device *device, unsigned int index, uint64_t offset,
+                              uint64_t size)
 {
     if (index >= PCI_BARS || device->bar_is_io[index] || !device->bar[index])
         return NULL;
@@ -183,10 +186,12 @@ static void find_msix(struct pci_device *device)
     device->msix = pci_capability(device->devfn, PCI_CAP_MSIX, 0);
     if (!device->msix)
         return;
-    device->msix_count = (uint16_t)((pci_read(device->devfn, device->msix + PCI_MSIX_CONTROL, 2) & 0x7ff) + 1);
+    device->msix_count =
+        (uint16_t)((pci_read(device->devfn, device->msix + PCI_MSIX_CONTROL, 2) & 0x7ff) + 1);
     table = pci_read(device->devfn, device->msix + PCI_MSIX_TABLE, 4);
     pba = pci_read(device->devfn, device->msix + PCI_MSIX_PBA, 4);
-    device->msix_table = pci_bar_map(device, table & 7, table & ~7u, device->msix_count * MSIX_ENTRY_SIZE);
+    device->msix_table =
+        pci_bar_map(device, table & 7, table & ~7u, device->msix_count * MSIX_ENTRY_SIZE);
     device->msix_pba = pci_bar_map(device, pba & 7, pba & ~7u, (device->msix_count + 63u) / 64 * 8);
 }
 
@@ -224,7 +229,8 @@ void msix_route(struct pci_device *device, unsigned int entry, uint8_t vector)
 
 void msix_mask(struct pci_device *device, unsigned int entry, bool masked)
 {
-    mmio_write32(device->msix_table + entry * MSIX_ENTRY_SIZE + MSIX_ENTRY_CONTROL, masked ? MSIX_ENTRY_MASKED : 0);
+    mmio_write32(device->msix_table + entry * MSIX_ENTRY_SIZE + MSIX_ENTRY_CONTROL,
+                 masked ? MSIX_ENTRY_MASKED : 0);
 }
 
 bool msix_pending(const struct pci_device *device, unsigned int entry)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI configuration space of bus 0 (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, 7.2) and MSI-X (PCI 3.0, 6.8.2).
+ * PCI configuration space of bus 0 (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, 7.2) and MSI-X
+ * (PCI 3.0, 6.8.2).
  */
 #ifndef GUEST_PCI_H
 #define GUEST_PCI_H
@@ -8,42 +9,42 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PCI_VENDOR_ID 0x00
-#define PCI_DEVICE_ID 0x02
-#define PCI_COMMAND 0x04
-#define PCI_COMMAND_IO 0x0001
-#define PCI_COMMAND_MEMORY 0x0002
-#define PCI_COMMAND_MASTER 0x0004
-#define PCI_STATUS 0x06
+#define PCI_VENDOR_ID           0x00
+#define PCI_DEVICE_ID           0x02
+#define PCI_COMMAND             0x04
+#define PCI_COMMAND_IO          0x0001
+#define PCI_COMMAND_MEMORY      0x0002
+#define PCI_COMMAND_MASTER      0x0004
+#define PCI_STATUS              0x06
 #define PCI_STATUS_CAPABILITIES 0x0010
-#define PCI_REVISION 0x08
-#define PCI_CLASS 0x0b
-#define PCI_HEADER_TYPE 0x0e
-#define PCI_BAR0 0x10
-#define PCI_SUBSYSTEM_VENDOR 0x2c
-#define PCI_SUBSYSTEM_ID 0x2e
-#define PCI_CAPABILITIES 0x34
+#define PCI_REVISION            0x08
+#define PCI_CLASS               0x0b
+#define PCI_HEADER_TYPE         0x0e
+#define PCI_BAR0                0x10
+#define PCI_SUBSYSTEM_VENDOR    0x2c
+#define PCI_SUBSYSTEM_ID        0x2e
+#define PCI_CAPABILITIES        0x34
 
-#define PCI_BAR_IO 0x01
+#define PCI_BAR_IO        0x01
 #define PCI_BAR_TYPE_MASK 0x06
-#define PCI_BAR_TYPE_64 0x04
+#define PCI_BAR_TYPE_64   0x04
 
 #define PCI_CAP_VENDOR 0x09
-#define PCI_CAP_MSIX 0x11
+#define PCI_CAP_MSIX   0x11
 
-#define PCI_MSIX_CONTROL 2
-#define PCI_MSIX_ENABLE 0x8000
+#define PCI_MSIX_CONTROL  2
+#define PCI_MSIX_ENABLE   0x8000
 #define PCI_MSIX_MASK_ALL 0x4000
-#define PCI_MSIX_TABLE 4
-#define PCI_MSIX_PBA 8
+#define PCI_MSIX_TABLE    4
+#define PCI_MSIX_PBA      8
 
-#define MSIX_ENTRY_SIZE 16
-#define MSIX_ENTRY_DATA 8
+#define MSIX_ENTRY_SIZE    16
+#define MSIX_ENTRY_DATA    8
 #define MSIX_ENTRY_CONTROL 12
-#define MSIX_ENTRY_MASKED 1
+#define MSIX_ENTRY_MASKED  1
 
 #define PCI_DEVFN(device, function) ((uint16_t)((device) << 3 | (function)))
-#define PCI_BARS 6
+#define PCI_BARS                    6
 
 struct pci_device {
     uint16_t devfn;
@@ -73,7 +74,8 @@ uint8_t pci_capability(uint16_t devfn, uint8_t id, uint8_t from);
 /* Size of memory BAR `index` by writing ones, restored afterwards; decoding is off meanwhile. */
 uint64_t pci_bar_size(uint16_t devfn, unsigned int index);
 bool pci_bar_is_64(uint16_t devfn, unsigned int index);
-volatile uint8_t *pci_bar_map(const struct pci_device *device, unsigned int index, uint64_t offset, uint64_t size);
+volatile uint8_t *pci_bar_map(const struct pci_device *device, unsigned int index, uint64_t offset,
+                              uint64_t size);
 
 void msix_enable(struct pci_device *device, bool enabled);
 void msix_route(struct pci_device *device, unsigned int entry, uint8_t vector);

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Output on the first 16550 UART, and the ways to end the machine. Every port access is a VM exit, so the transmitter
- * is asked for room once per FIFO's worth of bytes.
+ * Output on the first 16550 UART, and the ways to end the machine. Every port access is a VM exit,
+ * so the transmitter is asked for room once per FIFO's worth of bytes.
  */
 #include "payload.h"
 
-#define COM1 0x3f8
-#define UART_THR (COM1 + 0)
-#define UART_IER (COM1 + 1)
-#define UART_FCR (COM1 + 2)
-#define UART_LCR (COM1 + 3)
-#define UART_MCR (COM1 + 4)
-#define UART_LSR (COM1 + 5)
-#define UART_LSR_THRE 0x20
-#define UART_FIFO_SIZE 16
+#define COM1            0x3f8
+#define UART_THR        (COM1 + 0)
+#define UART_IER        (COM1 + 1)
+#define UART_FCR        (COM1 + 2)
+#define UART_LCR        (COM1 + 3)
+#define UART_MCR        (COM1 + 4)
+#define UART_LSR        (COM1 + 5)
+#define UART_LSR_THRE   0x20
+#define UART_FIFO_SIZE  16
 #define UART_POLL_LIMIT 1000000
 
-#define DEBUG_EXIT_PORT 0xf4
+#define DEBUG_EXIT_PORT    0xf4
 #define RESET_CONTROL_PORT 0xcf9
-#define LINE_SIZE 512
+#define LINE_SIZE          512
 
 void serial_init(void)
 {
@@ -32,7 +32,8 @@ static void serial_write(const char *text)
 {
     for (size_t i = 0; text[i]; i++) {
         if (i % UART_FIFO_SIZE == 0) {
-            for (int tries = 0; !(in8(UART_LSR) & UART_LSR_THRE) && tries < UART_POLL_LIMIT; tries++)
+            for (int tries = 0; !(in8(UART_LSR) & UART_LSR_THRE) && tries < UART_POLL_LIMIT;
+                 tries++)
                 cpu_relax();
         }
         out8(UART_THR, (uint8_t)text[i]);
@@ -132,8 +133,8 @@ void print(const char *format, ...)
     va_end(arguments);
 }
 
-/* The debug exit device ends the monitor with (value << 1) | 1. Where there is none: reset, which a test monitor takes
- * for the end, then halt. */
+/* The debug exit device ends the monitor with (value << 1) | 1. Where there is none: reset, which a
+ * test monitor takes for the end, then halt. */
 _Noreturn void machine_exit(uint8_t value)
 {
     out8(DEBUG_EXIT_PORT, value);

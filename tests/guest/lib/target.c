@@ -69,7 +69,8 @@ bool target_start(struct target *target, struct virtio_device *device, uint64_t 
     memset(target, 0, sizeof(*target));
     set_segments(target, device->type);
     target->queue = &target->queues[target_index(device->type)];
-    if (!virtio_start(device, &(struct virtio_options){.features = features}, target->queues, count))
+    if (!virtio_start(device, &(struct virtio_options){.features = features}, target->queues,
+                      count))
         return false;
     target_chain(target);
     return true;
@@ -83,7 +84,8 @@ unsigned int target_chain(struct target *target)
         target->queue->desc[i] = (struct virtq_desc){
             .addr = physical_address(target->segments[i].at),
             .len = target->segments[i].len,
-            .flags = (uint16_t)((i + 1 < count ? DESC_NEXT : 0) | (i >= target->out ? DESC_WRITE : 0)),
+            .flags =
+                (uint16_t)((i + 1 < count ? DESC_NEXT : 0) | (i >= target->out ? DESC_WRITE : 0)),
             .next = (uint16_t)(i + 1),
         };
     }
@@ -117,6 +119,7 @@ bool target_recovers(struct virtio_device *device)
     outcome = target_outcome(&target);
     if (outcome == OUTCOME_DONE || (outcome == OUTCOME_REFUSED && !target.status))
         return true;
-    tap_fail("%s does not work after a reset: outcome %u, status 0x%x", device->name, outcome, virtio_status(device));
+    tap_fail("%s does not work after a reset: outcome %u, status 0x%x", device->name, outcome,
+             virtio_status(device));
     return false;
 }

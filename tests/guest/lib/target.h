@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the hostile suites attack: for each device type one queue, a valid request on it, and a check that the device
- * works after a reset.
+ * What the hostile suites attack: for each device type one queue, a valid request on it, and a
+ * check that the device works after a reset.
  */
 #ifndef GUEST_TARGET_H
 #define GUEST_TARGET_H
 
 #include "virtio.h"
 
-#define OUTCOME_BROKEN 1  /* NEEDS_RESET */
-#define OUTCOME_REFUSED 2 /* used, and nothing says that it succeeded */
-#define OUTCOME_DONE 4    /* used, and a block device says OK */
-#define OUTCOME_IGNORED 8 /* neither within OUTCOME_TIMEOUT_MS */
-#define OUTCOME_ANY 15
+#define OUTCOME_BROKEN     1 /* NEEDS_RESET */
+#define OUTCOME_REFUSED    2 /* used, and nothing says that it succeeded */
+#define OUTCOME_DONE       4 /* used, and a block device says OK */
+#define OUTCOME_IGNORED    8 /* neither within OUTCOME_TIMEOUT_MS */
+#define OUTCOME_ANY        15
 #define OUTCOME_TIMEOUT_MS 150
 
 struct target {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Time from the TSC. Its rate comes from the parameter tsc_khz=, else CPUID leaf 0x15, else the hypervisor's leaf
- * 0x40000010.
+ * Time from the TSC. Its rate comes from the parameter tsc_khz=, else CPUID leaf 0x15, else the
+ * hypervisor's leaf 0x40000010.
  */
 #include "payload.h"
 
-#define CPUID_TSC 0x15
-#define CPUID_HYPERVISOR 0x40000000
+#define CPUID_TSC            0x15
+#define CPUID_HYPERVISOR     0x40000000
 #define CPUID_HYPERVISOR_TSC 0x40000010
-#define TSC_KHZ_GUESS 2000000
+#define TSC_KHZ_GUESS        2000000
 
 uint64_t tsc_khz;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio over PCI: discovery by vendor capabilities (virtio 1.2, 4.1.4) and the common configuration structure
- * (4.1.4.3).
+ * virtio over PCI: discovery by vendor capabilities (virtio 1.2, 4.1.4) and the common
+ * configuration structure (4.1.4.3).
  */
 #include "virtio.h"
 
-#define VIRTIO_VENDOR 0x1af4
+#define VIRTIO_VENDOR              0x1af4
 #define VIRTIO_DEVICE_TRANSITIONAL 0x1000
-#define VIRTIO_DEVICE_MODERN 0x1040
-#define VIRTIO_DEVICE_LAST 0x107f
-#define RESET_TIMEOUT_MS 2000
+#define VIRTIO_DEVICE_MODERN       0x1040
+#define VIRTIO_DEVICE_LAST         0x107f
+#define RESET_TIMEOUT_MS           2000
 
 struct virtio_device virtio_devices[VIRTIO_DEVICES_MAX];
 unsigned int virtio_device_count;
@@ -17,8 +17,9 @@ unsigned int virtio_device_count;
 static const char *type_name(uint16_t type)
 {
     static const char *const names[] = {
-        [VIRTIO_TYPE_NET] = "net", [VIRTIO_TYPE_BLK] = "blk",         [VIRTIO_TYPE_CONSOLE] = "console",
-        [VIRTIO_TYPE_RNG] = "rng", [VIRTIO_TYPE_BALLOON] = "balloon",
+        [VIRTIO_TYPE_NET] = "net",         [VIRTIO_TYPE_BLK] = "blk",
+        [VIRTIO_TYPE_CONSOLE] = "console", [VIRTIO_TYPE_RNG] = "rng",
+        [VIRTIO_TYPE_BALLOON] = "balloon",
     };
 
     return type < ARRAY_SIZE(names) && names[type] ? names[type] : "virtio";
@@ -28,7 +29,8 @@ static bool read_capabilities(struct virtio_device *device)
 {
     uint16_t devfn = device->pci.devfn;
 
-    for (uint8_t at = pci_capability(devfn, PCI_CAP_VENDOR, 0); at; at = pci_capability(devfn, PCI_CAP_VENDOR, at)) {
+    for (uint8_t at = pci_capability(devfn, PCI_CAP_VENDOR, 0); at;
+         at = pci_capability(devfn, PCI_CAP_VENDOR, at)) {
         uint32_t type = pci_read(devfn, at + 3u, 1);
         struct virtio_window *window = &device->window[type];
 
@@ -193,8 +195,8 @@ bool virtio_negotiate(struct virtio_device *device, uint64_t features)
     return true;
 }
 
-bool virtio_start(struct virtio_device *device, const struct virtio_options *options, struct virtq *queues,
-                  unsigned int count)
+bool virtio_start(struct virtio_device *device, const struct virtio_options *options,
+                  struct virtq *queues, unsigned int count)
 {
     if (!virtio_negotiate(device, options->features))
         return false;
@@ -205,7 +207,7 @@ bool virtio_start(struct virtio_device *device, const struct virtio_options *opt
             return false;
         virtq_enable(&queues[i]);
     }
-    virtio_set_status(device, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_FEATURES_OK |
-                                  VIRTIO_STATUS_DRIVER_OK);
+    virtio_set_status(device, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+                                  VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK);
     return true;
 }

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Split virtqueues, the driver's side (virtio 1.2, 2.7): direct and indirect chains, notification suppression by
- * flags or by EVENT_IDX.
+ * Split virtqueues, the driver's side (virtio 1.2, 2.7): direct and indirect chains, notification
+ * suppression by flags or by EVENT_IDX.
  */
 #include "virtio.h"
 
 #define AVAIL_FLAGS 0
-#define AVAIL_IDX 1
-#define AVAIL_RING 2
-#define USED_FLAGS 0
-#define USED_IDX 1
-#define USED_RING 2 /* in 16-bit units; an element takes four */
+#define AVAIL_IDX   1
+#define AVAIL_RING  2
+#define USED_FLAGS  0
+#define USED_IDX    1
+#define USED_RING   2 /* in 16-bit units; an element takes four */
 
-bool virtq_setup(struct virtio_device *device, struct virtq *queue, uint16_t index, const struct virtio_options *options)
+bool virtq_setup(struct virtio_device *device, struct virtq *queue, uint16_t index,
+                 const struct virtio_options *options)
 {
     uint16_t size = virtio_queue_size(device, index);
 
@@ -57,8 +58,8 @@ void virtq_enable(struct virtq *queue)
     mmio_write16(queue->device->common + COMMON_QUEUE_ENABLE, 1);
 }
 
-static void fill_chain(struct virtq_desc *desc, const struct virtq_segment *segments, unsigned int out,
-                       unsigned int count)
+static void fill_chain(struct virtq_desc *desc, const struct virtq_segment *segments,
+                       unsigned int out, unsigned int count)
 {
     for (unsigned int i = 0; i < count; i++) {
         desc->addr = physical_address(segments[i].at);
@@ -68,7 +69,8 @@ static void fill_chain(struct virtq_desc *desc, const struct virtq_segment *segm
     }
 }
 
-int virtq_add(struct virtq *queue, const struct virtq_segment *segments, unsigned int out, unsigned int in)
+int virtq_add(struct virtq *queue, const struct virtq_segment *segments, unsigned int out,
+              unsigned int in)
 {
     unsigned int count = out + in, taken = queue->indirect ? 1 : count;
     uint16_t head = queue->free_head, at = head;
@@ -162,7 +164,8 @@ bool virtq_pop(struct virtq *queue, struct virtq_used_elem *ret_elem)
     if (!virtq_pop_raw(queue, ret_elem))
         return false;
     if (ret_elem->id >= queue->size) {
-        tap_fail("%s queue %u: used id %u of %u", queue->device->name, queue->index, ret_elem->id, queue->size);
+        tap_fail("%s queue %u: used id %u of %u", queue->device->name, queue->index, ret_elem->id,
+                 queue->size);
         return false;
     }
     free_chain(queue, (uint16_t)ret_elem->id);
@@ -181,8 +184,8 @@ bool virtq_wait(struct virtq *queue, struct virtq_used_elem *ret_elem, uint64_t 
     return true;
 }
 
-bool virtq_request(struct virtq *queue, const struct virtq_segment *segments, unsigned int out, unsigned int in,
-                   uint32_t *ret_len)
+bool virtq_request(struct virtq *queue, const struct virtq_segment *segments, unsigned int out,
+                   unsigned int in, uint32_t *ret_len)
 {
     int head = virtq_add(queue, segments, out, in);
     struct virtq_used_elem elem;
@@ -198,7 +201,8 @@ bool virtq_request(struct virtq *queue, const struct virtq_segment *segments, un
         return false;
     }
     if (elem.id != (uint32_t)head) {
-        tap_fail("%s queue %u: used id %u, expected %d", queue->device->name, queue->index, elem.id, head);
+        tap_fail("%s queue %u: used id %u, expected %d", queue->device->name, queue->index, elem.id,
+                 head);
         return false;
     }
     if (ret_len)
@@ -206,10 +210,12 @@ bool virtq_request(struct virtq *queue, const struct virtq_segment *segments, un
     return true;
 }
 
-/* With EVENT_IDX the flag is ignored: a used_event just passed stands for "none" (once in 65,536 while polling). */
+/* With EVENT_IDX the flag is ignored: a used_event just passed stands for "none" (once in 65,536
+ * while polling). */
 void virtq_interrupts(struct virtq *queue, bool wanted)
 {
     queue->avail[AVAIL_FLAGS] = wanted ? 0 : AVAIL_NO_INTERRUPT;
     if (queue->event_idx)
-        queue->avail[AVAIL_RING + queue->size] = (uint16_t)(wanted ? queue->used_idx : queue->used_idx - 1);
+        queue->avail[AVAIL_RING + queue->size] =
+            (uint16_t)(wanted ? queue->used_idx : queue->used_idx - 1);
 }

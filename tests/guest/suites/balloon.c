@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-balloon (virtio 1.2, 5.5). Pages given away lose their content at once, which shows whether the host took them.
+ * virtio-balloon (virtio 1.2, 5.5). Pages given away lose their content at once, which shows
+ * whether the host took them.
  */
 #include "../lib/virtio.h"
 
-#define BALLOON_F_STATS_VQ (1ul << 1)
+#define BALLOON_F_STATS_VQ       (1ul << 1)
 #define BALLOON_F_DEFLATE_ON_OOM (1ul << 2)
 #define BALLOON_F_FREE_PAGE_HINT (1ul << 3)
-#define BALLOON_F_PAGE_POISON (1ul << 4)
+#define BALLOON_F_PAGE_POISON    (1ul << 4)
 #define BALLOON_F_PAGE_REPORTING (1ul << 5)
 
 #define CONFIG_NUM_PAGES 0
-#define CONFIG_ACTUAL 4
-#define INFLATE 0
-#define DEFLATE 1
-#define PAGES 256
+#define CONFIG_ACTUAL    4
+#define INFLATE          0
+#define DEFLATE          1
+#define PAGES            256
 
 static struct virtq queues[2];
 
@@ -35,7 +36,8 @@ static void test_inflate_deflate(void)
     fill_pages(memory, pfns);
     if (!virtio_start(dut, &(struct virtio_options){0}, queues, 2))
         return;
-    if (!virtq_request(&queues[INFLATE], &segment, 1, 0, NULL) || !virtq_request(&queues[DEFLATE], &segment, 1, 0, NULL))
+    if (!virtq_request(&queues[INFLATE], &segment, 1, 0, NULL) ||
+        !virtq_request(&queues[DEFLATE], &segment, 1, 0, NULL))
         return;
     for (uint32_t i = 0; i < PAGES; i++) {
         kept += memory[i * PAGE_SIZE] == 0x5a;
@@ -52,7 +54,8 @@ static void test_config(void)
     diagnostic("balloon: num_pages=%u actual=%u", mmio_read32(dut->config + CONFIG_NUM_PAGES),
                mmio_read32(dut->config + CONFIG_ACTUAL));
     mmio_write32(dut->config + CONFIG_ACTUAL, 17);
-    CHECK(mmio_read32(dut->config + CONFIG_ACTUAL) == 17, "actual reads %u", mmio_read32(dut->config + CONFIG_ACTUAL));
+    CHECK(mmio_read32(dut->config + CONFIG_ACTUAL) == 17, "actual reads %u",
+          mmio_read32(dut->config + CONFIG_ACTUAL));
     mmio_write32(dut->config + CONFIG_ACTUAL, 0);
     mmio_write32(dut->config + CONFIG_NUM_PAGES, 99);
     CHECK(mmio_read32(dut->config + CONFIG_NUM_PAGES) != 99, "num_pages is writable");
@@ -68,7 +71,8 @@ static void test_bogus_pfns(void)
         return;
     for (uint32_t i = 0; i < PAGES; i++)
         pfns[i] = i & 1 ? ~0u - i : 0xfee00 + i;
-    if (!virtq_request(&queues[INFLATE], &segment, 1, 0, NULL) || !virtq_request(&queues[DEFLATE], &segment, 1, 0, NULL))
+    if (!virtq_request(&queues[INFLATE], &segment, 1, 0, NULL) ||
+        !virtq_request(&queues[DEFLATE], &segment, 1, 0, NULL))
         return;
     if (!virtq_request(&queues[INFLATE], &odd, 1, 0, NULL))
         return;
@@ -79,11 +83,13 @@ static void test_bogus_pfns(void)
 /* Reporting comes after the queues of the features before it that are offered and taken (5.5.2). */
 static void test_page_reporting(void)
 {
-    uint64_t offered = virtio_offered(dut), features = offered & (BALLOON_F_STATS_VQ | BALLOON_F_PAGE_REPORTING);
+    uint64_t offered = virtio_offered(dut),
+             features = offered & (BALLOON_F_STATS_VQ | BALLOON_F_PAGE_REPORTING);
     uint16_t reporting = (uint16_t)(2 + !!(offered & BALLOON_F_STATS_VQ));
     uint8_t *memory = page_alloc(PAGES * PAGE_SIZE);
     struct virtq all[4];
-    struct virtq_segment segments[] = {{memory, 64 * PAGE_SIZE}, {memory + 128 * PAGE_SIZE, 128 * PAGE_SIZE}};
+    struct virtq_segment segments[] = {{memory, 64 * PAGE_SIZE},
+                                       {memory + 128 * PAGE_SIZE, 128 * PAGE_SIZE}};
 
     SKIP_IF(!(offered & BALLOON_F_PAGE_REPORTING), "not offered");
     memset(memory, 0x5a, PAGES * PAGE_SIZE);
@@ -94,7 +100,8 @@ static void test_page_reporting(void)
     CHECK(memory[64 * PAGE_SIZE] == 0x5a, "a page that was not reported is lost");
     memory[0] = 1;
     CHECK(memory[0] == 1, "a reported page is not usable again");
-    CHECK(memory[PAGE_SIZE] == 0 && memory[130 * PAGE_SIZE] == 0, "reported pages keep their content");
+    CHECK(memory[PAGE_SIZE] == 0 && memory[130 * PAGE_SIZE] == 0,
+          "reported pages keep their content");
 }
 
 static const struct test tests[] = {

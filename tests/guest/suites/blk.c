@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-blk (virtio 1.2, 5.2). The host numbers the first SEEDED sectors: each starts with its own number, 64-bit
- * little-endian. The tests write from SCRATCH on.
+ * virtio-blk (virtio 1.2, 5.2). The host numbers the first SEEDED sectors: each starts with its own
+ * number, 64-bit little-endian. The tests write from SCRATCH on.
  */
 #include "../lib/blk.h"
 
-#define SEEDED 2048
-#define SCRATCH 32768 /* sectors: 16 MiB */
+#define SEEDED      2048
+#define SCRATCH     32768 /* sectors: 16 MiB */
 #define QUEUE_DEPTH 32
-#define ID_BYTES 20
+#define ID_BYTES    20
 
 static struct virtq queue;
 
 static bool start(uint64_t features)
 {
-    return virtio_start(dut, &(struct virtio_options){.features = BLK_FEATURES | features}, &queue, 1);
+    return virtio_start(dut, &(struct virtio_options){.features = BLK_FEATURES | features}, &queue,
+                        1);
 }
 
 static bool read_only(void)
@@ -30,7 +31,8 @@ static void test_capacity(void)
     CHECK(capacity >= SEEDED, "%lu sectors", capacity);
     if (!start(0))
         return;
-    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, BLK_SECTOR) == BLK_S_OK, "the last sector");
+    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, BLK_SECTOR) == BLK_S_OK,
+          "the last sector");
 }
 
 static void test_read(void)
@@ -126,8 +128,10 @@ static void test_out_of_range(void)
         CHECK(in == BLK_S_IOERR, "read of sector 0x%lx: status %u", sector, in);
         CHECK(out == BLK_S_IOERR, "write of sector 0x%lx: status %u", sector, out);
     }
-    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, 2 * BLK_SECTOR) == BLK_S_IOERR, "across the end");
-    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, BLK_SECTOR) == BLK_S_OK, "not usable afterwards");
+    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, 2 * BLK_SECTOR) == BLK_S_IOERR,
+          "across the end");
+    CHECK(blk_transfer(&queue, BLK_T_IN, capacity - 1, data, BLK_SECTOR) == BLK_S_OK,
+          "not usable afterwards");
 }
 
 static void test_misaligned_length(void)
@@ -162,7 +166,8 @@ static void test_many_segments(void)
 {
     struct virtq_segment segments[BLK_SEGMENTS_MAX];
     struct blk_request *request = page_alloc(sizeof(*request));
-    uint32_t limit = mmio_read32(dut->config + BLK_CONFIG_SEG_MAX), count = MIN(limit, BLK_SEGMENTS_MAX);
+    uint32_t limit = mmio_read32(dut->config + BLK_CONFIG_SEG_MAX),
+             count = MIN(limit, BLK_SEGMENTS_MAX);
     uint8_t *data = page_alloc(2 * BLK_SEGMENTS_MAX * BLK_SECTOR);
     struct virtq_used_elem elem;
 
@@ -177,15 +182,16 @@ static void test_many_segments(void)
         blk_submit(&queue, request, BLK_T_IN, 5, segments, count, false);
         virtq_kick(&queue);
         CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "no answer");
-        CHECK(request->status == BLK_S_OK && elem.len == count * BLK_SECTOR + 1, "status %u length %u", request->status,
-              elem.len);
+        CHECK(request->status == BLK_S_OK && elem.len == count * BLK_SECTOR + 1,
+              "status %u length %u", request->status, elem.len);
         for (uint64_t i = 0; i < count; i++)
             CHECK(*(uint64_t *)(data + 2 * i * BLK_SECTOR) == 5 + i, "segment %lu", i);
         CHECK(data[BLK_SECTOR] == 0xff, "written between the segments");
     }
 }
 
-/* Framing is the driver's choice (2.7.4.2): header and data cut anywhere, status behind data in one buffer. */
+/* Framing is the driver's choice (2.7.4.2): header and data cut anywhere, status behind data in one
+ * buffer. */
 static void test_odd_framing(void)
 {
     struct blk_header *header = page_alloc(sizeof(*header));
@@ -200,7 +206,8 @@ static void test_odd_framing(void)
     if (!start(0) || !virtq_request(&queue, segments, 2, 3, &length))
         return;
     CHECK(data[BLK_SECTOR] == BLK_S_OK, "status %u", data[BLK_SECTOR]);
-    CHECK(length == BLK_SECTOR + 1 && *(uint64_t *)data == 9, "length %u, sector %lu", length, *(uint64_t *)data);
+    CHECK(length == BLK_SECTOR + 1 && *(uint64_t *)data == 9, "length %u, sector %lu", length,
+          *(uint64_t *)data);
 }
 
 static void test_queue_depth(void)
@@ -215,7 +222,8 @@ static void test_queue_depth(void)
     for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
         struct virtq_segment segment = {data + i * 4096, 4096};
 
-        CHECK(blk_submit(&queue, &requests[i], BLK_T_IN, i * 8, &segment, 1, false) >= 0, "request %u", i);
+        CHECK(blk_submit(&queue, &requests[i], BLK_T_IN, i * 8, &segment, 1, false) >= 0,
+              "request %u", i);
     }
     virtq_kick(&queue);
     for (uint32_t i = 0; i < QUEUE_DEPTH; i++) {
@@ -224,7 +232,8 @@ static void test_queue_depth(void)
         seen |= 1u << elem.id;
     }
     for (uint64_t i = 0; i < QUEUE_DEPTH; i++)
-        CHECK(requests[i].status == BLK_S_OK && *(uint64_t *)(data + i * 4096) == i * 8, "request %lu", i);
+        CHECK(requests[i].status == BLK_S_OK && *(uint64_t *)(data + i * 4096) == i * 8,
+              "request %lu", i);
 }
 
 static void test_full_ring(void)
@@ -241,11 +250,13 @@ static void test_full_ring(void)
         for (count = 0; count < queue.size; count++) {
             struct virtq_segment segment = {data, BLK_SECTOR};
 
-            CHECK(blk_submit(&queue, &requests[count], BLK_T_IN, count, &segment, 1, false) >= 0, "request %u", count);
+            CHECK(blk_submit(&queue, &requests[count], BLK_T_IN, count, &segment, 1, false) >= 0,
+                  "request %u", count);
         }
         virtq_kick(&queue);
         while (count--)
-            CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "%u of round %u missing", count, round);
+            CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "%u of round %u missing", count,
+                  round);
     }
 }
 
@@ -315,10 +326,13 @@ static void test_second_queue(void)
     struct virtq queues[2];
 
     SKIP_IF(virtio_queue_count(dut) < 2 || !(virtio_offered(dut) & BLK_F_MQ), "one queue");
-    if (!virtio_start(dut, &(struct virtio_options){.features = BLK_FEATURES | BLK_F_MQ}, queues, 2))
+    if (!virtio_start(dut, &(struct virtio_options){.features = BLK_FEATURES | BLK_F_MQ}, queues,
+                      2))
         return;
-    CHECK(blk_transfer(&queues[1], BLK_T_IN, 6, data, BLK_SECTOR) == BLK_S_OK && data[0] == 6, "queue 1");
-    CHECK(blk_transfer(&queues[0], BLK_T_IN, 7, data, BLK_SECTOR) == BLK_S_OK && data[0] == 7, "queue 0");
+    CHECK(blk_transfer(&queues[1], BLK_T_IN, 6, data, BLK_SECTOR) == BLK_S_OK && data[0] == 6,
+          "queue 1");
+    CHECK(blk_transfer(&queues[0], BLK_T_IN, 7, data, BLK_SECTOR) == BLK_S_OK && data[0] == 7,
+          "queue 0");
 }
 
 static const struct test tests[] = {

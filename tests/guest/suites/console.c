@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-console (virtio 1.2, 5.3): port 0, without and with MULTIPORT. What it prints may be mixed into the serial
- * output if the monitor joins the two, so it is written as TAP comments.
+ * virtio-console (virtio 1.2, 5.3): port 0, without and with MULTIPORT. What it prints may be mixed
+ * into the serial output if the monitor joins the two, so it is written as TAP comments.
  */
 #include "../lib/virtio.h"
 
 #define CONSOLE_F_MULTIPORT (1ul << 1)
-#define CONTROL_RX 2
-#define CONTROL_TX 3
-#define PORT_DEVICE_READY 0
-#define PORT_DEVICE_ADD 1
-#define RX 0
-#define TX 1
+#define CONTROL_RX          2
+#define CONTROL_TX          3
+#define PORT_DEVICE_READY   0
+#define PORT_DEVICE_ADD     1
+#define RX                  0
+#define TX                  1
 
 struct control {
     uint32_t id;
@@ -72,8 +72,8 @@ static void test_multiport(void)
     if (!virtq_request(&queues[CONTROL_TX], &out, 1, 0, NULL))
         return;
     CHECK(virtq_wait(&queues[CONTROL_RX], &elem, REQUEST_TIMEOUT_MS), "no PORT_ADD");
-    CHECK(elem.len >= sizeof(*answer) && answer->event == PORT_DEVICE_ADD, "event %u, length %u", answer->event,
-          elem.len);
+    CHECK(elem.len >= sizeof(*answer) && answer->event == PORT_DEVICE_ADD, "event %u, length %u",
+          answer->event, elem.len);
 }
 
 static const struct test tests[] = {

@@ -6,12 +6,12 @@
 #include "../lib/acpi.h"
 #include "../lib/payload.h"
 
-#define LAPIC_ID 0x20
-#define LAPIC_ICR_LOW 0x300
-#define LAPIC_ICR_HIGH 0x310
-#define ICR_INIT 0x4500
-#define ICR_STARTUP 0x4600
-#define PROCESSORS_MAX 64
+#define LAPIC_ID           0x20
+#define LAPIC_ICR_LOW      0x300
+#define LAPIC_ICR_HIGH     0x310
+#define ICR_INIT           0x4500
+#define ICR_STARTUP        0x4600
+#define PROCESSORS_MAX     64
 #define STARTUP_TIMEOUT_MS 5000
 
 extern const uint8_t ap_trampoline[], ap_trampoline_end[], ap_trampoline_count[];
@@ -26,7 +26,8 @@ static void test_madt(void)
     CHECK(acpi_present(), "no RSDP from the loader");
     CHECK(count >= 1, "no processors in the MADT");
     CHECK(!expected || count == expected, "%u processors, started with %lu", count, expected);
-    CHECK(apic_ids[0] == lapic_read(LAPIC_ID) >> 24, "the first processor has APIC id %u", apic_ids[0]);
+    CHECK(apic_ids[0] == lapic_read(LAPIC_ID) >> 24, "the first processor has APIC id %u",
+          apic_ids[0]);
 }
 
 static void test_acpi_tables(void)
@@ -43,7 +44,8 @@ static void test_acpi_tables(void)
 static void test_startup(void)
 {
     unsigned int count = acpi_processors(apic_ids, PROCESSORS_MAX);
-    volatile uint16_t *started = (volatile uint16_t *)(AP_TRAMPOLINE + (ap_trampoline_count - ap_trampoline));
+    volatile uint16_t *started =
+        (volatile uint16_t *)(AP_TRAMPOLINE + (ap_trampoline_count - ap_trampoline));
     uint64_t deadline;
 
     SKIP_IF(count < 2, "one processor");

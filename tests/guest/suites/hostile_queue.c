@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Descriptor chains and rings that no driver may make (virtio 1.2, 2.7.4 to 2.7.8). The device must survive every one:
- * by NEEDS_RESET or by refusing the request, and it must work again after a reset.
+ * Descriptor chains and rings that no driver may make (virtio 1.2, 2.7.4 to 2.7.8). The device must
+ * survive every one: by NEEDS_RESET or by refusing the request, and it must work again after a
+ * reset.
  */
 #include "../boot/layout.h"
 #include "../lib/target.h"
 
-#define MMIO_HOLE 0xd0000000ul
-#define FAR_AWAY (1ul << 45)
-#define LAPIC_PAGE 0xfee00000ul
-#define RACE_ROUNDS 300
+#define MMIO_HOLE         0xd0000000ul
+#define FAR_AWAY          (1ul << 45)
+#define LAPIC_PAGE        0xfee00000ul
+#define RACE_ROUNDS       300
 #define BROKEN_OR_REFUSED (OUTCOME_BROKEN | OUTCOME_REFUSED)
 
 static struct target target;
@@ -33,7 +34,8 @@ static void judge(unsigned int outcome, unsigned int allowed, const char *qemu)
     if (!(outcome & allowed) && qemu && reference_is_qemu())
         tap_skip("qemu: %s", qemu);
     else
-        CHECK(outcome & allowed, "outcome %u, allowed %u (1 broken, 2 refused, 4 done, 8 ignored)", outcome, allowed);
+        CHECK(outcome & allowed, "outcome %u, allowed %u (1 broken, 2 refused, 4 done, 8 ignored)",
+              outcome, allowed);
     target_recovers(dut);
 }
 
@@ -59,7 +61,8 @@ static void bad_buffer(uint64_t addr, uint32_t length)
         desc[i].addr = addr;
         if (length)
             desc[i].len = length;
-        fire_or_differ(0, BROKEN_OR_REFUSED, "bounces transfers to and from unassigned and device addresses");
+        fire_or_differ(0, BROKEN_OR_REFUSED,
+                       "bounces transfers to and from unassigned and device addresses");
     }
 }
 
@@ -106,7 +109,8 @@ static void test_total_too_long(void)
 {
     uint16_t count;
 
-    SKIP_IF(reference_is_qemu() && dut->type == VIRTIO_TYPE_BALLOON, "qemu: works through 2^31 page numbers");
+    SKIP_IF(reference_is_qemu() && dut->type == VIRTIO_TYPE_BALLOON,
+            "qemu: works through 2^31 page numbers");
     if (!ready(0))
         return;
     SKIP_IF(target.in, "a device may write all of it");
@@ -169,7 +173,8 @@ static void avail_jump(uint16_t by)
         return;
     target.queue->avail[1] = by;
     virtq_notify(target.queue);
-    judge(target_outcome(&target), OUTCOME_BROKEN, "pops until empty: every head up to the index, once around");
+    judge(target_outcome(&target), OUTCOME_BROKEN,
+          "pops until empty: every head up to the index, once around");
 }
 
 static void test_avail_jump(void)
@@ -290,7 +295,8 @@ static void test_indirect_tail(void)
     for (unsigned int i = 1; i < count; i++)
         table[i].next = (uint16_t)i;
     desc[0] = table[0];
-    fire_or_differ(0, target.status ? OUTCOME_DONE : OUTCOME_REFUSED, "INDIRECT is looked at in the head only");
+    fire_or_differ(0, target.status ? OUTCOME_DONE : OUTCOME_REFUSED,
+                   "INDIRECT is looked at in the head only");
 }
 
 /* WRITE on the descriptor that refers to a table is to be ignored (2.7.5.3.2). */
@@ -394,7 +400,8 @@ static void test_ring_full_of_one_head(void)
     target_recovers(dut);
 }
 
-/* The device must decide on its own copy: fields change under its eyes (CVE-class: double fetch). */
+/* The device must decide on its own copy: fields change under its eyes (CVE-class: double fetch).
+ */
 static void test_race(void)
 {
     uint32_t state = 12345;

@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interrupts: MSI-X from a device (PCI Local Bus 3.0, 6.8.2; virtio 1.2, 2.7.7 and 4.1.5), the local APIC's timer (Intel
- * SDM vol. 3, 11.5.4) and COM1 through the I/O APIC (ICH9 datasheet, 13.5).
+ * Interrupts: MSI-X from a device (PCI Local Bus 3.0, 6.8.2; virtio 1.2, 2.7.7 and 4.1.5), the
+ * local APIC's timer (Intel SDM vol. 3, 11.5.4) and COM1 through the I/O APIC (ICH9
+ * datasheet, 13.5).
  *
  * The device is an rng, else a disk: both answer one request with one interrupt.
  */
 #include "../boot/layout.h"
 #include "../lib/blk.h"
 
-#define ROUNDS 200
+#define ROUNDS         200
 #define IRQ_TIMEOUT_MS 2000
-#define QUEUE_VECTOR VECTOR_DEVICE
+#define QUEUE_VECTOR   VECTOR_DEVICE
 
-#define LAPIC_LVT_TIMER 0x320
-#define LAPIC_TIMER_INITIAL 0x380
-#define LAPIC_TIMER_DIVIDE 0x3e0
+#define LAPIC_LVT_TIMER         0x320
+#define LAPIC_TIMER_INITIAL     0x380
+#define LAPIC_TIMER_DIVIDE      0x3e0
 #define LAPIC_TIMER_DIVIDE_BY_1 0xb
-#define LAPIC_LVT_MASKED 0x10000
+#define LAPIC_LVT_MASKED        0x10000
 
-#define IOAPIC_BASE 0xfec00000ul
-#define IOAPIC_VERSION 1
+#define IOAPIC_BASE        0xfec00000ul
+#define IOAPIC_VERSION     1
 #define IOAPIC_REDIRECTION 0x10
-#define IOAPIC_MASKED 0x10000
-#define SERIAL_PIN 4
-#define COM1_IER 0x3f9
-#define COM1_IIR 0x3fa
-#define UART_IER_THRI 2
+#define IOAPIC_MASKED      0x10000
+#define SERIAL_PIN         4
+#define COM1_IER           0x3f9
+#define COM1_IIR           0x3fa
+#define UART_IER_THRI      2
 
 static struct virtq queue;
 
@@ -41,7 +42,8 @@ static bool start(struct virtio_device **ret_device, uint64_t features)
     }
     *ret_device = device;
     irq_count[QUEUE_VECTOR] = 0;
-    return virtio_start(device, &(struct virtio_options){.features = features, .interrupts = true}, &queue, 1);
+    return virtio_start(device, &(struct virtio_options){.features = features, .interrupts = true},
+                        &queue, 1);
 }
 
 static void submit(void)
@@ -66,11 +68,12 @@ static void test_count(void)
     for (uint32_t i = 1; i <= ROUNDS; i++) {
         submit();
         CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "request %u", i);
-        CHECK(interrupt_wait(QUEUE_VECTOR, i, IRQ_TIMEOUT_MS), "%u interrupts for %u requests", irq_count[QUEUE_VECTOR],
-              i);
+        CHECK(interrupt_wait(QUEUE_VECTOR, i, IRQ_TIMEOUT_MS), "%u interrupts for %u requests",
+              irq_count[QUEUE_VECTOR], i);
     }
     delay_us(2000);
-    CHECK(irq_count[QUEUE_VECTOR] == ROUNDS, "%u interrupts for %u requests", irq_count[QUEUE_VECTOR], ROUNDS);
+    CHECK(irq_count[QUEUE_VECTOR] == ROUNDS, "%u interrupts for %u requests",
+          irq_count[QUEUE_VECTOR], ROUNDS);
 }
 
 static void test_suppressed(void)
@@ -98,7 +101,8 @@ static bool request(void)
     return false;
 }
 
-/* The first notification after a reset may come uncalled for; from the second on used_event decides. */
+/* The first notification after a reset may come uncalled for; from the second on used_event
+ * decides. */
 static void test_event_idx(void)
 {
     struct virtio_device *device;
@@ -118,7 +122,8 @@ static void test_event_idx(void)
     virtq_interrupts(&queue, true);
     if (!request())
         return;
-    CHECK(interrupt_wait(QUEUE_VECTOR, before + 1, IRQ_TIMEOUT_MS), "used_event reached, and no interrupt");
+    CHECK(interrupt_wait(QUEUE_VECTOR, before + 1, IRQ_TIMEOUT_MS),
+          "used_event reached, and no interrupt");
 }
 
 static void masked_then_unmasked(bool whole_function)
@@ -129,7 +134,8 @@ static void masked_then_unmasked(bool whole_function)
     if (!start(&device, 0))
         return;
     if (whole_function)
-        pci_write(device->pci.devfn, device->pci.msix + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL);
+        pci_write(device->pci.devfn, device->pci.msix + PCI_MSIX_CONTROL, 2,
+                  PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL);
     else
         msix_mask(&device->pci, 0, true);
     submit();
@@ -186,7 +192,8 @@ static void test_round_trip(void)
         cycles += rdtsc() - started;
         CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "request %u", i);
     }
-    diagnostic("%s: submit to interrupt %lu ns on average", device->name, cycles_to_ns(cycles / ROUNDS));
+    diagnostic("%s: submit to interrupt %lu ns on average", device->name,
+               cycles_to_ns(cycles / ROUNDS));
 }
 
 static void test_halt(void)
@@ -213,7 +220,8 @@ static void test_lapic_timer(void)
     lapic_write(LAPIC_TIMER_INITIAL, 1000000);
     CHECK(interrupt_wait(VECTOR_TIMER, before + 1, IRQ_TIMEOUT_MS), "no timer interrupt");
     lapic_write(LAPIC_LVT_TIMER, LAPIC_LVT_MASKED | VECTOR_TIMER);
-    CHECK(irq_count[VECTOR_TIMER] == before + 1, "%u from a one-shot timer", irq_count[VECTOR_TIMER] - before);
+    CHECK(irq_count[VECTOR_TIMER] == before + 1, "%u from a one-shot timer",
+          irq_count[VECTOR_TIMER] - before);
 }
 
 static uint32_t ioapic_read(uint32_t reg)
@@ -230,7 +238,8 @@ static void ioapic_write(uint32_t reg, uint32_t value)
 
 static void test_serial_interrupt(void)
 {
-    uint32_t pins = (ioapic_read(IOAPIC_VERSION) >> 16 & 0xff) + 1, before = irq_count[VECTOR_SERIAL];
+    uint32_t pins = (ioapic_read(IOAPIC_VERSION) >> 16 & 0xff) + 1,
+             before = irq_count[VECTOR_SERIAL];
     bool arrived;
 
     CHECK(pins == 24, "%u pins", pins);

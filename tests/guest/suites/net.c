@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio-net (virtio 1.2, 5.1). With peer=ADDRESS a host answers ARP, ICMP echo, and UDP to a closed port; without it
- * only what needs no answer is tested.
+ * virtio-net (virtio 1.2, 5.1). With peer=ADDRESS a host answers ARP, ICMP echo, and UDP to a
+ * closed port; without it only what needs no answer is tested.
  */
 #include "../lib/net.h"
 
-#define ECHO_TIMEOUT_MS 2000
-#define CLOSED_PORT 33333
-#define ICMP_OFFSET (ETHERNET_HEADER + IPV4_HEADER)
+#define ECHO_TIMEOUT_MS  2000
+#define CLOSED_PORT      33333
+#define ICMP_OFFSET      (ETHERNET_HEADER + IPV4_HEADER)
 #define ICMP_UNREACHABLE 3
-#define BURST 200
+#define BURST            200
 
 static struct net net;
 static uint8_t *received, *frame;
@@ -45,7 +45,8 @@ static uint32_t receive_icmp(uint8_t type)
     uint32_t size;
 
     while ((size = net_receive(&net, received, deadline))) {
-        if (received[12] == 8 && received[13] == 0 && received[23] == IP_ICMP && received[ICMP_OFFSET] == type)
+        if (received[12] == 8 && received[13] == 0 && received[23] == IP_ICMP &&
+            received[ICMP_OFFSET] == type)
             return size;
     }
     return 0;
@@ -75,7 +76,8 @@ static void test_mac(void)
         mac[i] = mmio_read8(dut->config + NET_CONFIG_MAC + i);
         any |= mac[i];
     }
-    CHECK(any && !(mac[0] & 1), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+    CHECK(any && !(mac[0] & 1), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+          mac[4], mac[5]);
 }
 
 static void test_link_status(void)
@@ -145,7 +147,8 @@ static void test_echo_mergeable(void)
 
 static void test_echo_event_idx(void)
 {
-    if (!start_with_peer(&(struct net_options){.features = VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC}))
+    if (!start_with_peer(
+            &(struct net_options){.features = VIRTIO_F_EVENT_IDX | VIRTIO_F_INDIRECT_DESC}))
         return;
     for (uint16_t i = 0; i < 600; i++) {
         if (!echo(i, 100))
@@ -173,13 +176,15 @@ static void test_checksum_offload(void)
     if (!start_with_peer(&(struct net_options){.features = NET_F_CSUM}))
         return;
     size = net_build_udp(&net, frame, CLOSED_PORT, 100);
-    CHECK(net_send(&net, header, frame, size) && receive_icmp(ICMP_UNREACHABLE), "no answer to a whole checksum");
+    CHECK(net_send(&net, header, frame, size) && receive_icmp(ICMP_UNREACHABLE),
+          "no answer to a whole checksum");
     net_udp_partial_checksum(frame);
     header->flags = NET_HDR_NEEDS_CSUM;
     header->csum_start = ETHERNET_HEADER + IPV4_HEADER;
     header->csum_offset = 6;
     delay_us(20000);
-    CHECK(net_send(&net, header, frame, size) && receive_icmp(ICMP_UNREACHABLE), "no answer to a checksum left over");
+    CHECK(net_send(&net, header, frame, size) && receive_icmp(ICMP_UNREACHABLE),
+          "no answer to a checksum left over");
 }
 
 /* Frames that cannot be sent are dropped (5.1.6.2); the device stays usable. */
@@ -190,7 +195,8 @@ static void test_odd_frames(void)
     if (!start_with_peer(&(struct net_options){0}))
         return;
     for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++)
-        CHECK(net_send(&net, header, frame, sizes[i]), "%u bytes stay, status 0x%x", sizes[i], virtio_status(dut));
+        CHECK(net_send(&net, header, frame, sizes[i]), "%u bytes stay, status 0x%x", sizes[i],
+              virtio_status(dut));
     CHECK(!virtio_needs_reset(dut), "the device wants a reset");
     echo(1, 56);
 }
@@ -212,7 +218,8 @@ static void test_odd_headers(void)
     size = net_build_arp(&net, frame);
     for (unsigned int i = 0; i < ARRAY_SIZE(headers); i++) {
         *header = headers[i];
-        CHECK(net_send(&net, header, frame, size), "header %u stays, status 0x%x", i, virtio_status(dut));
+        CHECK(net_send(&net, header, frame, size), "header %u stays, status 0x%x", i,
+              virtio_status(dut));
     }
     *header = (struct net_header){0};
     echo(1, 56);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI configuration space as a driver and a curious reader meet it (PCI Local Bus 3.0, chapter 6; virtio 1.2, 4.1.2).
+ * PCI configuration space as a driver and a curious reader meet it (PCI Local Bus 3.0, chapter 6;
+ * virtio 1.2, 4.1.2).
  */
 #include "../lib/payload.h"
 #include "../lib/virtio.h"
@@ -10,10 +11,12 @@
 static void test_vendor_and_class(void)
 {
     uint16_t devfn = dut->pci.devfn;
-    uint32_t revision = pci_read(devfn, PCI_REVISION, 1), base_class = pci_read(devfn, PCI_CLASS, 1);
+    uint32_t revision = pci_read(devfn, PCI_REVISION, 1),
+             base_class = pci_read(devfn, PCI_CLASS, 1);
 
     CHECK(dut->pci.vendor == 0x1af4, "vendor 0x%x", dut->pci.vendor);
-    CHECK(dut->pci.device == 0x1040 + dut->type, "device 0x%x for type %u", dut->pci.device, dut->type);
+    CHECK(dut->pci.device == 0x1040 + dut->type, "device 0x%x for type %u", dut->pci.device,
+          dut->type);
     CHECK(revision >= 1, "revision %u", revision);
     CHECK(base_class != 0xff || dut->type > 3, "class 0x%x", base_class);
     CHECK((pci_read(devfn, PCI_HEADER_TYPE, 1) & 0x7f) == 0, "header type");
@@ -28,25 +31,29 @@ static void test_access_widths_agree(void)
 
         for (unsigned int byte = 0; byte < 4; byte++) {
             uint32_t got = pci_read(devfn, at + byte, 1);
-            CHECK(got == (whole >> byte * 8 & 0xff), "byte 0x%x: 0x%x of 0x%x", at + byte, got, whole);
+            CHECK(got == (whole >> byte * 8 & 0xff), "byte 0x%x: 0x%x of 0x%x", at + byte, got,
+                  whole);
         }
         for (unsigned int half = 0; half < 4; half += 2) {
             uint32_t got = pci_read(devfn, at + half, 2);
-            CHECK(got == (whole >> half * 8 & 0xffff), "word 0x%x: 0x%x of 0x%x", at + half, got, whole);
+            CHECK(got == (whole >> half * 8 & 0xffff), "word 0x%x: 0x%x of 0x%x", at + half, got,
+                  whole);
         }
     }
 }
 
 static void test_read_only_fields(void)
 {
-    static const uint8_t offsets[] = {PCI_VENDOR_ID, PCI_REVISION, PCI_SUBSYSTEM_VENDOR, PCI_CAPABILITIES};
+    static const uint8_t offsets[] = {PCI_VENDOR_ID, PCI_REVISION, PCI_SUBSYSTEM_VENDOR,
+                                      PCI_CAPABILITIES};
     uint16_t devfn = dut->pci.devfn;
 
     for (unsigned int i = 0; i < ARRAY_SIZE(offsets); i++) {
         uint32_t before = pci_read(devfn, offsets[i], 4);
 
         pci_write(devfn, offsets[i], 4, ~before);
-        CHECK(pci_read(devfn, offsets[i], 4) == before, "0x%x changed from 0x%x", offsets[i], before);
+        CHECK(pci_read(devfn, offsets[i], 4) == before, "0x%x changed from 0x%x", offsets[i],
+              before);
     }
 }
 
@@ -82,7 +89,8 @@ static void test_bar_sizing(void)
 
         CHECK((size & (size - 1)) == 0, "BAR %u size 0x%lx", i, size);
         CHECK(!size || dut->pci.bar_is_io[i] || size >= 16, "BAR %u size 0x%lx", i, size);
-        CHECK(!size || (dut->pci.bar[i] & (size - 1)) == 0, "BAR %u at 0x%lx, size 0x%lx", i, dut->pci.bar[i], size);
+        CHECK(!size || (dut->pci.bar[i] & (size - 1)) == 0, "BAR %u at 0x%lx, size 0x%lx", i,
+              dut->pci.bar[i], size);
         i += pci_bar_is_64(dut->pci.devfn, i);
     }
     CHECK(virtio_queue_count(dut) != 0xffff, "the device is lost after sizing");
@@ -103,7 +111,8 @@ static void test_bar_moves(void)
 {
     struct virtio_window *window = &dut->window[VIRTIO_PCI_CAP_COMMON];
     uint16_t devfn = dut->pci.devfn, queues = virtio_queue_count(dut), moved, back;
-    uint32_t command = pci_read(devfn, PCI_COMMAND, 2), low = pci_read(devfn, PCI_BAR0 + window->bar * 4u, 4);
+    uint32_t command = pci_read(devfn, PCI_COMMAND, 2),
+             low = pci_read(devfn, PCI_BAR0 + window->bar * 4u, 4);
     uint64_t to = dut->pci.bar[window->bar];
 
     while (bar_at(to))
@@ -142,16 +151,20 @@ static void test_virtio_windows(void)
         if (type == VIRTIO_PCI_CAP_DEVICE && dut->type == VIRTIO_TYPE_RNG)
             continue;
         CHECK(window->at, "no window of type %u inside a BAR", type);
-        CHECK(type == VIRTIO_PCI_CAP_ISR || !(window->offset & 3), "window %u at 0x%x", type, window->offset);
+        CHECK(type == VIRTIO_PCI_CAP_ISR || !(window->offset & 3), "window %u at 0x%x", type,
+              window->offset);
     }
     CHECK(dut->window[VIRTIO_PCI_CAP_COMMON].length >= COMMON_SIZE, "common window too short");
-    CHECK((dut->notify_multiplier & (dut->notify_multiplier - 1)) == 0, "multiplier %u", dut->notify_multiplier);
+    CHECK((dut->notify_multiplier & (dut->notify_multiplier - 1)) == 0, "multiplier %u",
+          dut->notify_multiplier);
     for (uint16_t i = 0; i < virtio_queue_count(dut); i++) {
         uint64_t offset;
 
         mmio_write16(dut->common + COMMON_QUEUE_SELECT, i);
-        offset = (uint64_t)mmio_read16(dut->common + COMMON_QUEUE_NOTIFY_OFF) * dut->notify_multiplier;
-        CHECK(offset + 2 <= dut->window[VIRTIO_PCI_CAP_NOTIFY].length, "queue %u notifies at 0x%lx", i, offset);
+        offset =
+            (uint64_t)mmio_read16(dut->common + COMMON_QUEUE_NOTIFY_OFF) * dut->notify_multiplier;
+        CHECK(offset + 2 <= dut->window[VIRTIO_PCI_CAP_NOTIFY].length, "queue %u notifies at 0x%lx",
+              i, offset);
     }
 }
 
@@ -164,12 +177,14 @@ static void test_msix_capability(void)
     CHECK(dut->pci.msix, "no MSI-X");
     table = pci_read(dut->pci.devfn, dut->pci.msix + PCI_MSIX_TABLE, 4);
     pba = pci_read(dut->pci.devfn, dut->pci.msix + PCI_MSIX_PBA, 4);
-    CHECK(dut->pci.msix_table && dut->pci.msix_pba, "table 0x%x or PBA 0x%x outside their BAR", table, pba);
+    CHECK(dut->pci.msix_table && dut->pci.msix_pba, "table 0x%x or PBA 0x%x outside their BAR",
+          table, pba);
     CHECK(dut->pci.msix_count >= 1, "no vectors");
     table_end = (table & ~7u) + dut->pci.msix_count * (uint64_t)MSIX_ENTRY_SIZE;
     pba_start = pba & ~7u;
     pba_end = pba_start + (dut->pci.msix_count + 63u) / 64 * 8;
-    CHECK((table & 7) != (pba & 7) || pba_start >= table_end || pba_end <= (table & ~7u), "table and PBA overlap");
+    CHECK((table & 7) != (pba & 7) || pba_start >= table_end || pba_end <= (table & ~7u),
+          "table and PBA overlap");
 }
 
 static void test_msix_table(void)
@@ -177,10 +192,12 @@ static void test_msix_table(void)
     volatile uint8_t *last = dut->pci.msix_table + (dut->pci.msix_count - 1) * MSIX_ENTRY_SIZE;
 
     SKIP_IF(!dut->pci.msix_table || !dut->pci.msix_pba, "no MSI-X");
-    CHECK(mmio_read32(last + MSIX_ENTRY_CONTROL) & MSIX_ENTRY_MASKED, "the last entry is not masked at start");
+    CHECK(mmio_read32(last + MSIX_ENTRY_CONTROL) & MSIX_ENTRY_MASKED,
+          "the last entry is not masked at start");
     mmio_write32(last, 0xfee01000);
     mmio_write32(last + MSIX_ENTRY_DATA, 0x1234);
-    CHECK(mmio_read32(last) == 0xfee01000 && mmio_read32(last + MSIX_ENTRY_DATA) == 0x1234, "the entry does not hold");
+    CHECK(mmio_read32(last) == 0xfee01000 && mmio_read32(last + MSIX_ENTRY_DATA) == 0x1234,
+          "the entry does not hold");
     mmio_write32(last, 0);
     mmio_write32(last + MSIX_ENTRY_DATA, 0);
     mmio_write32(dut->pci.msix_pba, ~0u);

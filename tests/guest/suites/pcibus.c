@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The PCI bus beside its devices: both access mechanisms, and functions that are not there (PCI Local Bus 3.0, 3.2.2.3.2
- * and 6.1).
+ * The PCI bus beside its devices: both access mechanisms, and functions that are not there (PCI
+ * Local Bus 3.0, 3.2.2.3.2 and 6.1).
  */
 #include "../lib/payload.h"
 #include "../lib/pci.h"
 
 #define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
+#define CONFIG_DATA    0xcfc
 
 static void test_mechanisms_agree(void)
 {
-    SKIP_IF(!pci_has_ecam() || !pci_has_cf8(), "only one mechanism: ecam=%u cf8=%u", pci_has_ecam(), pci_has_cf8());
+    SKIP_IF(!pci_has_ecam() || !pci_has_cf8(), "only one mechanism: ecam=%u cf8=%u", pci_has_ecam(),
+            pci_has_cf8());
     for (unsigned int slot = 0; slot < 32; slot++) {
         for (unsigned int at = 0; at < 0x40; at += 4) {
-            uint32_t a = pci_cf8_read(PCI_DEVFN(slot, 0), at, 4), b = pci_ecam_read(PCI_DEVFN(slot, 0), at, 4);
+            uint32_t a = pci_cf8_read(PCI_DEVFN(slot, 0), at, 4),
+                     b = pci_ecam_read(PCI_DEVFN(slot, 0), at, 4);
 
             CHECK(a == b, "slot %u 0x%x: CF8 0x%x, ECAM 0x%x", slot, at, a, b);
             if (at == 0 && a == ~0u)
@@ -72,8 +74,10 @@ static void test_cf8_disabled(void)
 }
 
 static const struct test tests[] = {
-    {"CF8 and ECAM agree", test_mechanisms_agree},     {"host bridge", test_host_bridge},
-    {"absent functions read ones", test_absent_functions}, {"extended configuration space", test_extended_space},
+    {"CF8 and ECAM agree", test_mechanisms_agree},
+    {"host bridge", test_host_bridge},
+    {"absent functions read ones", test_absent_functions},
+    {"extended configuration space", test_extended_space},
     {"CF8 without enable", test_cf8_disabled},
 };
 

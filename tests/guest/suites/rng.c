@@ -4,7 +4,7 @@
  */
 #include "../lib/virtio.h"
 
-#define SAMPLE 256
+#define SAMPLE      256
 #define HUGE_BUFFER (8u << 20)
 
 static struct virtq queue;
@@ -45,7 +45,8 @@ static void test_differs(void)
 static void test_indirect(void)
 {
     uint8_t *data = page_alloc(3 * SAMPLE);
-    struct virtq_segment segments[] = {{data, SAMPLE}, {data + SAMPLE, 1}, {data + 2 * SAMPLE, SAMPLE}};
+    struct virtq_segment segments[] = {
+        {data, SAMPLE}, {data + SAMPLE, 1}, {data + 2 * SAMPLE, SAMPLE}};
     uint32_t length;
 
     if (!virtio_start(dut, &(struct virtio_options){.features = VIRTIO_F_INDIRECT_DESC}, &queue, 1))
@@ -61,7 +62,8 @@ static void test_huge(void)
     uint8_t *data = page_alloc(HUGE_BUFFER);
     uint32_t length;
 
-    if (!virtio_start(dut, &(struct virtio_options){0}, &queue, 1) || !draw(data, HUGE_BUFFER, &length))
+    if (!virtio_start(dut, &(struct virtio_options){0}, &queue, 1) ||
+        !draw(data, HUGE_BUFFER, &length))
         return;
     CHECK(length > 0 && length <= HUGE_BUFFER, "used length %u", length);
     for (uint32_t i = length; i < MIN(length + 4096, HUGE_BUFFER); i++)
@@ -83,8 +85,9 @@ static void test_small(void)
 }
 
 static const struct test tests[] = {
-    {"fills a buffer", test_fills}, {"differs each time", test_differs}, {"indirect", test_indirect},
-    {"huge buffer", test_huge},     {"single bytes", test_small},
+    {"fills a buffer", test_fills}, {"differs each time", test_differs},
+    {"indirect", test_indirect},    {"huge buffer", test_huge},
+    {"single bytes", test_small},
 };
 
 const struct suite suite_rng = {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every virtio-pci device owes its driver (virtio 1.2: 2.1 status, 2.2 features, 2.4 resets, 3.1 initialisation,
- * 4.1.4.3 common configuration, 4.1.4.5 ISR, 4.1.5.1.2 MSI-X vectors).
+ * What every virtio-pci device owes its driver (virtio 1.2: 2.1 status, 2.2 features, 2.4
+ * resets, 3.1 initialisation, 4.1.4.3 common configuration, 4.1.4.5 ISR, 4.1.5.1.2 MSI-X vectors).
  */
 #include "../lib/virtio.h"
 
-#define STATUS_SETUP (VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER)
+#define STATUS_SETUP    (VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER)
 #define UNKNOWN_FEATURE (1ul << 57)
-#define QUEUE_SIZE_MAX 32768
+#define QUEUE_SIZE_MAX  32768
 
 static void test_version_1_offered(void)
 {
@@ -38,12 +38,15 @@ static void test_reset(void)
 
     if (!virtio_start(dut, &(struct virtio_options){.queue_max = (uint16_t)(size / 2)}, &queue, 1))
         return;
-    CHECK(virtio_status(dut) == (STATUS_SETUP | VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK), "status 0x%x",
-          virtio_status(dut));
+    CHECK(virtio_status(dut) ==
+              (STATUS_SETUP | VIRTIO_STATUS_FEATURES_OK | VIRTIO_STATUS_DRIVER_OK),
+          "status 0x%x", virtio_status(dut));
     CHECK(virtio_reset(dut), "status 0x%x after reset", virtio_status(dut));
-    CHECK(virtio_queue_size(dut, 0) == size, "queue size %u, at first %u", virtio_queue_size(dut, 0), size);
+    CHECK(virtio_queue_size(dut, 0) == size, "queue size %u, at first %u",
+          virtio_queue_size(dut, 0), size);
     CHECK(mmio_read16(dut->common + COMMON_QUEUE_ENABLE) == 0, "queue still enabled");
-    CHECK(mmio_read16(dut->common + COMMON_QUEUE_MSIX_VECTOR) == VIRTIO_NO_VECTOR, "queue vector kept");
+    CHECK(mmio_read16(dut->common + COMMON_QUEUE_MSIX_VECTOR) == VIRTIO_NO_VECTOR,
+          "queue vector kept");
     CHECK(mmio_read8(dut->isr) == 0, "ISR set after reset");
     CHECK(virtio_reset(dut), "a second reset");
 }
@@ -62,14 +65,16 @@ static void test_needs_version_1(void)
 {
     SKIP_ON_QEMU("takes FEATURES_OK without VERSION_1");
     CHECK(features_refused(0), "no feature at all was accepted");
-    CHECK(features_refused(virtio_offered(dut) & ~VIRTIO_F_VERSION_1), "all but VERSION_1 was accepted");
+    CHECK(features_refused(virtio_offered(dut) & ~VIRTIO_F_VERSION_1),
+          "all but VERSION_1 was accepted");
 }
 
 static void test_unknown_feature(void)
 {
     SKIP_ON_QEMU("drops unknown bits and goes on");
     CHECK(!(virtio_offered(dut) & UNKNOWN_FEATURE), "bit 57 is offered");
-    CHECK(features_refused(VIRTIO_F_VERSION_1 | UNKNOWN_FEATURE), "an unknown feature was accepted");
+    CHECK(features_refused(VIRTIO_F_VERSION_1 | UNKNOWN_FEATURE),
+          "an unknown feature was accepted");
     CHECK(features_refused(~0ul), "all ones were accepted");
 }
 
@@ -82,7 +87,8 @@ static void test_features_frozen(void)
     before = dut->features;
     mmio_write32(dut->common + COMMON_DRIVER_FEATURE_SELECT, 0);
     mmio_write32(dut->common + COMMON_DRIVER_FEATURE, 0);
-    CHECK(mmio_read32(dut->common + COMMON_DRIVER_FEATURE) == (uint32_t)before, "changed after FEATURES_OK");
+    CHECK(mmio_read32(dut->common + COMMON_DRIVER_FEATURE) == (uint32_t)before,
+          "changed after FEATURES_OK");
 }
 
 static void test_queue_sizes(void)
@@ -97,7 +103,8 @@ static void test_queue_sizes(void)
     }
     CHECK(virtio_queue_size(dut, count) == 0, "queue %u beyond the last has size %u", count,
           virtio_queue_size(dut, count));
-    CHECK(virtio_queue_size(dut, 0xffff) == 0, "queue 65535 has size %u", virtio_queue_size(dut, 0xffff));
+    CHECK(virtio_queue_size(dut, 0xffff) == 0, "queue 65535 has size %u",
+          virtio_queue_size(dut, 0xffff));
 }
 
 static void test_queue_size_lower(void)
@@ -118,7 +125,8 @@ static void test_queue_size_bad(void)
     for (unsigned int i = 0; i < ARRAY_SIZE(bad); i++) {
         virtio_queue_size(dut, 0);
         mmio_write16(dut->common + COMMON_QUEUE_SIZE, bad[i]);
-        CHECK(virtio_queue_size(dut, 0) == size, "%u written: reads %u", bad[i], virtio_queue_size(dut, 0));
+        CHECK(virtio_queue_size(dut, 0) == size, "%u written: reads %u", bad[i],
+              virtio_queue_size(dut, 0));
     }
 }
 
@@ -132,7 +140,8 @@ static void test_queue_enable(void)
     virtq_enable(&queue);
     CHECK(mmio_read16(dut->common + COMMON_QUEUE_ENABLE) == 1, "reads %u",
           mmio_read16(dut->common + COMMON_QUEUE_ENABLE));
-    CHECK(mmio_read32(dut->common + COMMON_QUEUE_DESC) == (uint32_t)physical_address(queue.desc), "queue_desc");
+    CHECK(mmio_read32(dut->common + COMMON_QUEUE_DESC) == (uint32_t)physical_address(queue.desc),
+          "queue_desc");
     CHECK(mmio_read32(dut->common + COMMON_QUEUE_DESC + 4) == 0, "queue_desc, high half");
 }
 
@@ -178,11 +187,13 @@ static void test_vectors(void)
     for (unsigned int i = 0; i < ARRAY_SIZE(registers); i++) {
         volatile uint8_t *at = dut->common + registers[i];
 
-        CHECK(mmio_read16(at) == VIRTIO_NO_VECTOR, "0x%x at first 0x%x", registers[i], mmio_read16(at));
+        CHECK(mmio_read16(at) == VIRTIO_NO_VECTOR, "0x%x at first 0x%x", registers[i],
+              mmio_read16(at));
         mmio_write16(at, (uint16_t)(count - 1));
         CHECK(mmio_read16(at) == count - 1, "the last vector reads 0x%x", mmio_read16(at));
         mmio_write16(at, count);
-        CHECK(mmio_read16(at) == VIRTIO_NO_VECTOR, "vector %u of %u reads 0x%x", count, count, mmio_read16(at));
+        CHECK(mmio_read16(at) == VIRTIO_NO_VECTOR, "vector %u of %u reads 0x%x", count, count,
+              mmio_read16(at));
         mmio_write16(at, 0);
         mmio_write16(at, VIRTIO_NO_VECTOR);
         CHECK(mmio_read16(at) == VIRTIO_NO_VECTOR, "NO_VECTOR reads 0x%x", mmio_read16(at));
@@ -193,7 +204,8 @@ static void test_status_bits(void)
 {
     virtio_reset(dut);
     virtio_set_status(dut, VIRTIO_STATUS_ACKNOWLEDGE);
-    CHECK(virtio_status(dut) == VIRTIO_STATUS_ACKNOWLEDGE, "0x%x after ACKNOWLEDGE", virtio_status(dut));
+    CHECK(virtio_status(dut) == VIRTIO_STATUS_ACKNOWLEDGE, "0x%x after ACKNOWLEDGE",
+          virtio_status(dut));
     virtio_set_status(dut, STATUS_SETUP);
     CHECK(virtio_status(dut) == STATUS_SETUP, "0x%x after DRIVER", virtio_status(dut));
     virtio_set_status(dut, STATUS_SETUP | VIRTIO_STATUS_FAILED);
