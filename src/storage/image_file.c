@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Opening disks by name, for the front; single-threaded. The paths are the user's own, so symbolic
+ * links are followed; what the descriptor turns out to be is checked on the descriptor.
+ */
+#include "image_file.h"
+#include <fcntl.h>
+#include <podvisor/cleanup.h>
+#include <unistd.h>
+
+static int open_failed(const char *path, const struct image_file_options *options, int code,
+                       struct error *err)
+{
+    switch (code) {
+    case ENOENT:
+        return error_set(err, code, "disk %s does not exist", path);
+    case EISDIR:
+        return error_set(err, code, "disk %s is a directory", path);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        error_sys(err, code, "cannot open disk %s for %s", path,
+                  options->readonly ? "reading" : "writing");
+        if (options->readonly)
+            return error_hint(err, "make it readable for user id %u", (unsigned)geteuid());
+        return error_hint(err, "make it writable for user id %u or mark the disk read-only",
+                          (unsigned)geteuid());
+    case EINVAL:
+        if (options->direct) {
+            error_set(err, code, "disk %s: its file system does not support O_DIRECT", path);
+            return error_hint(err, "use the host's page cache for this disk");
+        }
+        break;
+    default:
+        break;
+    }
+    return error_sys(err, code, "cannot open disk %s", path);
+}
+
+/* Puts the path before what image_geometry_read() found, and the remedy behind it. */
+static int explain_geometry(const char *path, int fd, bool direct, struct error *err)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    int r = error_wrap(err, "disk %s", path);
+    if (r != -EINVAL)
+        return r;
+    if (size == 0)
+        return error_hint(err, "give it a size: truncate -s 10G %s", path);
+    if (size > 0 && size % IMAGE_SECTOR_SIZE != 0)
+        return error_hint(err, "pad it: truncate -s %%%d %s", IMAGE_SECTOR_SIZE, path);
+    if (direct && size > 0 && size % 4096 != 0)
+        return error_hint(err, "pad it: truncate -s %%4096 %s", path);
+    return r;
+}
+
+/* A POSIX lock has an owner with a process id; an open file description lock has none (-1). */
+static int explain_lock(const char *path, int fd, const struct flock *wanted, struct error *err)
+{
+    struct flock holder = *wanted;
+    error_set(err, EBUSY, "disk %s is in use by another process", path);
+    if (fcntl(fd, F_OFD_GETLK, &holder) == 0 && holder.l_type != F_UNLCK && holder.l_pid > 0)
+        error_set(err, EBUSY, "disk %s is in use by process %d", path, (int)holder.l_pid);
+    if (wanted->l_type == F_RDLCK)
+        return error_hint(err, "it is being written to");
+    return error_hint(err, "two machines that write to one disk destroy it");
+}
+
+static int lock_file(const char *path, bool readonly, struct image_file *file, struct error *err)
+{
+    struct flock lock = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0) {
+        file->locked = true;
+        return 0;
+    }
+    if (errno == EAGAIN || errno == EACCES)
+        return explain_lock(path, file->fd, &lock, err);
+    if (errno == ENOLCK || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
+        return 0; /* network file systems without a lock service: the caller may warn */
+    return error_sys(err, errno, "cannot lock disk %s", path);
+}
+
+int image_file_open(const char *path, const struct image_file_options *options,
+                    struct image_file *ret_file, struct error *err)
+{
+    /* O_NONBLOCK: a FIFO must be refused below, not waited for here. */
+    int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (options->readonly ? O_RDONLY : O_RDWR);
+    if (options->direct)
+        flags |= O_DIRECT;
+    cleanup_close int fd = open(path, flags);
+    if (fd < 0)
+        return open_failed(path, options, errno, err);
+
+    struct image_file file = {.fd = fd};
+    int r = image_geometry_read(fd, &file.geometry, err);
+    if (r < 0)
+        return explain_geometry(path, fd, options->direct, err);
+    if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        return error_sys(err, errno, "cannot prepare disk %s", path);
+    r = lock_file(path, options->readonly, &file, err);
+    if (r < 0)
+        return r;
+    steal_fd(&fd);
+    *ret_file = file;
+    return 0;
+}
+
+int image_file_hand_over(const struct image_file *file, struct error *err)
+{
+    if (fcntl(file->fd, F_SETFD, 0) < 0)
+        return error_sys(err, errno, "cannot hand over descriptor %d", file->fd);
+    return 0;
+}
