@@ -6,8 +6,9 @@
  * and would change 9007199254740993 and print 10^15 as 1e+15, which Go refuses as an integer.
  *
  * A number item holds its double as usual. When it is an integer of 2^53 or more (either sign) its
- * exact digits are in valuestring too, which cJSON_Duplicate() and cJSON_Delete() know about; read
- * numbers with json_int64() and make them with json_create_int64().
+ * exact digits are in valuestring too, which cJSON_Duplicate() and cJSON_Delete() carry along; read
+ * integers with json_int64(), make them with json_create_int64(), and replace an item instead of
+ * cJSON_SetNumberValue().
  *
  * Readers: JSON null counts as absent, as in Go. Messages begin with the path of the value.
  */
@@ -33,10 +34,14 @@ static inline void cleanup_json_fn(cJSON **json)
 /* A local cJSON * with this attribute is deleted when its scope ends. */
 #define cleanup_json __attribute__((cleanup(cleanup_json_fn)))
 
+static inline const cJSON *json_first_child(const cJSON *parent)
+{
+    return parent != NULL ? parent->child : NULL;
+}
+
 /* Runs over the children of an object or array (NULL: none). */
-#define json_for_each(child, parent)                                                    \
-    for (const cJSON *child = (parent) != NULL ? (parent)->child : NULL; child != NULL; \
-         child = child->next)
+#define json_for_each(item, parent) \
+    for (const cJSON *item = json_first_child(parent); (item) != NULL; (item) = (item)->next)
 
 /*
  * Parses one JSON text of `len` bytes; everything json_scan.h refuses is refused. `limits` may be

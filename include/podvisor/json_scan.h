@@ -142,6 +142,13 @@ int json_token_double(const struct json_token *token, double *ret, struct error 
 /* Returns 0, or -EINVAL when the token is neither true nor false. */
 int json_token_bool(const struct json_token *token, bool *ret, struct error *err);
 
+/*
+ * Sets an error at `offset` of the text, for readers that find a value wrong: "line 1, column 7:
+ * WHAT". Returns -code.
+ */
+int json_scan_error(const struct json_scan *scan, size_t offset, int code, struct error *err,
+                    const char *what);
+
 /* "an object", "a string"...: for messages. */
 const char *json_type_name(enum json_type type);
 

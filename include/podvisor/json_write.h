@@ -24,6 +24,7 @@
 struct json_writer {
     char *buf;
     size_t size, len; /* one byte of size is kept for NUL */
+    size_t needed;    /* length of the whole text so far, also of what did not fit */
     bool overflow;
     unsigned depth;
     uint64_t object_bits; /* bit n: the container at depth n + 1 is an object */
@@ -49,9 +50,12 @@ void json_write_double(struct json_writer *w, const char *name, double value);
 void json_write_bool(struct json_writer *w, const char *name, bool value);
 void json_write_null(struct json_writer *w, const char *name);
 
+/* `len` bytes that are one JSON value already, such as a number kept as text. */
+void json_write_raw(struct json_writer *w, const char *name, const char *json, size_t len);
+
 /*
  * Ends the text with NUL and stores its length. Everything must be closed. Returns 0, or -ENOSPC
- * when the buffer was too small; the text is cut then and must not be sent.
+ * when the buffer was too small (w->needed + 1 would do); the text is cut then, not to be sent.
  */
 int json_write_finish(struct json_writer *w, size_t *ret_len);
 

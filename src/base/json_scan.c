@@ -36,8 +36,8 @@ const char *json_type_name(enum json_type type)
 }
 
 /* Line and column (in bytes, both from 1) cost a pass over the text, so only errors pay for it. */
-static int fail_at(const struct json_scan *scan, size_t offset, int code, struct error *err,
-                   const char *what)
+int json_scan_error(const struct json_scan *scan, size_t offset, int code, struct error *err,
+                    const char *what)
 {
     size_t line = 1, start = 0;
     for (size_t i = 0; i < offset && i < scan->len; i++) {
@@ -51,7 +51,7 @@ static int fail_at(const struct json_scan *scan, size_t offset, int code, struct
 
 static int fail(const struct json_scan *scan, struct error *err, const char *what)
 {
-    return fail_at(scan, scan->pos, EINVAL, err, what);
+    return json_scan_error(scan, scan->pos, EINVAL, err, what);
 }
 
 void json_scan_init(struct json_scan *scan, const char *text, size_t len,
@@ -218,10 +218,10 @@ static int scan_number(struct json_scan *scan, struct json_token *token, struct 
     token->text = scan->text + start;
     token->len = scan->pos - start;
     if (token->len > JSON_NUMBER_MAX)
-        return fail_at(scan, start, E2BIG, err, "the number is too long");
+        return json_scan_error(scan, start, E2BIG, err, "the number is too long");
     double value;
     if (json_token_double(token, &value, NULL) < 0)
-        return fail_at(scan, start, EINVAL, err, "the number is out of range");
+        return json_scan_error(scan, start, EINVAL, err, "the number is out of range");
     return 0;
 }
 
@@ -248,8 +248,8 @@ static int open_container(struct json_scan *scan, struct json_token *token, bool
                           struct error *err)
 {
     if (scan->depth == scan->limits.depth)
-        return fail_at(scan, scan->pos, E2BIG, err,
-                       "too many objects and arrays inside each other");
+        return json_scan_error(scan, scan->pos, E2BIG, err,
+                               "too many objects and arrays inside each other");
     uint64_t bit = UINT64_C(1) << scan->depth;
     scan->object_bits = object ? scan->object_bits | bit : scan->object_bits & ~bit;
     scan->first_name[scan->depth++] = scan->name_count;
@@ -382,13 +382,13 @@ static bool same_string(struct unescape a, struct unescape b)
 static int add_name(struct json_scan *scan, const struct json_token *token, struct error *err)
 {
     if (scan->name_count == JSON_SCAN_NAMES_MAX)
-        return fail_at(scan, token->offset, E2BIG, err, "too many members");
+        return json_scan_error(scan, token->offset, E2BIG, err, "too many members");
     uint32_t hash = hash_name(token);
     for (unsigned i = scan->first_name[scan->depth - 1]; i < scan->name_count; i++) {
         if (scan->name[i].hash == hash &&
             same_string(unescape_init(token->text, token->len),
                         unescape_init(scan->text + scan->name[i].offset, scan->name[i].len)))
-            return fail_at(scan, token->offset, EINVAL, err, "duplicate member name");
+            return json_scan_error(scan, token->offset, EINVAL, err, "duplicate member name");
     }
     scan->name[scan->name_count].hash = hash;
     scan->name[scan->name_count].offset = (uint32_t)(token->text - scan->text);

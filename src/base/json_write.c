@@ -22,6 +22,7 @@ void json_write_init(struct json_writer *w, char *buf, size_t size)
 
 static void put(struct json_writer *w, const char *s, size_t len)
 {
+    w->needed += len;
     if (w->overflow || len > w->size - 1 - w->len) {
         w->overflow = true;
         return;
@@ -74,7 +75,7 @@ static size_t put_escaped(struct json_writer *w, const char *s, size_t len)
 static void put_quoted(struct json_writer *w, const char *s, size_t len)
 {
     put(w, "\"", 1);
-    for (size_t i = 0; i < len && !w->overflow;)
+    for (size_t i = 0; i < len;)
         i += put_escaped(w, s + i, len - i);
     put(w, "\"", 1);
 }
@@ -173,6 +174,12 @@ void json_write_null(struct json_writer *w, const char *name)
 {
     begin_value(w, name);
     put_string(w, "null");
+}
+
+void json_write_raw(struct json_writer *w, const char *name, const char *json, size_t len)
+{
+    begin_value(w, name);
+    put(w, json, len);
 }
 
 void json_format_double(double value, char ret_text[JSON_DOUBLE_TEXT_MAX])
