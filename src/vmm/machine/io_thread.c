@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The thread around an I/O loop; see io_thread.h. */
+#include "io_thread.h"
+#include <podvisor/log.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#define IO_STACK_SIZE (128 * 1024)
+
+int io_thread_init(struct io_thread *io, const char *name,
+                   int (*thread_started)(void *ctx, struct error *err), void *ctx,
+                   struct error *err)
+{
+    memset(io, 0, sizeof(*io));
+    io->thread_started = thread_started;
+    io->ctx = ctx;
+    snprintf(io->name, sizeof(io->name), "%s", name);
+    return loop_init(&io->loop, err);
+}
+
+static void *io_thread_main(void *arg)
+{
+    struct io_thread *io = arg;
+    struct error err = ERROR_INIT;
+    prctl(PR_SET_NAME, io->name);
+    int r = io->thread_started(io->ctx, &err);
+    if (r < 0) {
+        /* Going on without the sandbox would break the promise that makes the rest safe. */
+        log_error("io", "%s", err.text);
+        abort();
+    }
+    r = loop_run(&io->loop);
+    if (r < 0)
+        log_error("io", "the I/O loop ended: %s", strerror(-r));
+    return NULL;
+}
+
+int io_thread_start(struct io_thread *io, struct error *err)
+{
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, IO_STACK_SIZE);
+    int r = pthread_create(&io->thread, &attr, io_thread_main, io);
+    pthread_attr_destroy(&attr);
+    if (r != 0)
+        return error_sys(err, r, "cannot start an I/O thread");
+    io->started = true;
+    return 0;
+}
+
+void io_thread_stop(struct io_thread *io)
+{
+    if (!io->started)
+        return;
+    loop_stop(&io->loop);
+    pthread_join(io->thread, NULL);
+    io->started = false;
+}
+
+void io_thread_done(struct io_thread *io)
+{
+    loop_done(&io->loop);
+}

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The machine's construction and life cycle; theory of operation in machine.h. Main thread. */
+#include "machine.h"
+#include "../acpi/acpi.h"
+#include "../sandbox/sandbox.h"
+#include <podvisor/cleanup.h>
+#include <podvisor/clock.h>
+#include <podvisor/log.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+#define DEVICE_POLL_NS        NSEC_PER_MSEC
+#define TRIPLE_FAULT_WINDOW   (60 * NSEC_PER_SEC)
+#define TRIPLE_FAULT_MAX      5
+#define CONSOLE_FLUSH_MS      1000
+#define CONTROL_FLUSH_MS      200
+
+const char *machine_state_name(enum machine_state state)
+{
+    static const char *const name[] = {
+        [MACHINE_STARTING] = "starting",   [MACHINE_RUNNING] = "running",
+        [MACHINE_PAUSING] = "pausing",     [MACHINE_PAUSED] = "paused",
+        [MACHINE_RESETTING] = "resetting", [MACHINE_ENDING] = "ending",
+    };
+    return name[state];
+}
+
+void machine_report(struct machine *m, unsigned event)
+{
+    atomic_fetch_or_explicit(&m->events, event, memory_order_release);
+    loop_post(&m->loop, &m->events_work);
+}
+
+void machine_end(struct machine *m, int exit_code, const char *reason, const char *fmt, ...)
+{
+    if (m->state == MACHINE_ENDING)
+        return;
+    m->state = MACHINE_ENDING;
+    m->result.exit_code = exit_code;
+    m->result.reason = reason;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(m->result.message, sizeof(m->result.message), fmt, ap);
+    va_end(ap);
+    loop_stop(&m->loop);
+}
+
+static int load_kernel(struct machine *m, bool ram_is_zero, struct boot_entry *ret_entry,
+                       struct error *err)
+{
+    struct acpi_config acpi = {
+        .cpus = m->config->cpus,
+        .has_rtc = true,
+        .has_pvpanic = true,
+    };
+    int r = acpi_build(&m->memory.guest, &acpi, &m->rsdp, err);
+    if (r < 0)
+        return r;
+    struct boot_source source = {
+        .kernel_fd = m->config->kernel_fd,
+        .initrd_fd = m->config->initrd_fd,
+        .cmdline = m->config->cmdline,
+        .rsdp = m->rsdp,
+        .ram_is_zero = ram_is_zero,
+    };
+    return boot_load(&m->memory.guest, &source, ret_entry, err);
+}
+
+/* Everything stands still and is reset: start over. */
+static void restart(struct machine *m)
+{
+    struct error err = ERROR_INIT;
+    struct boot_entry entry;
+    int r = machine_memory_clear(&m->memory);
+    if (r < 0)
+        r = error_sys(&err, -r, "cannot clear guest memory");
+    else
+        r = load_kernel(m, true, &entry, &err);
+    if (r < 0) {
+        machine_end(m, MACHINE_EXIT_INTERNAL, "ResetFailed", "cannot reset the machine: %s",
+                    err.text);
+        return;
+    }
+    m->resets++;
+    vcpu_group_reset(&m->vcpus, &entry);
+    if (m->reset_token != 0)
+        control_complete(m->control, m->reset_token, 0, NULL);
+    m->reset_token = 0;
+    if (m->pause_after_reset) {
+        m->state = MACHINE_PAUSED;
+        if (m->pause_token != 0)
+            control_complete(m->control, m->pause_token, 0, NULL);
+        m->pause_token = 0;
+    } else {
+        m->state = MACHINE_RUNNING;
+        vcpu_group_release(&m->vcpus);
+    }
+    m->pause_after_reset = false;
+}
+
+static void poll_devices(struct loop_timer *timer)
+{
+    struct machine *m = container_of(timer, struct machine, device_poll);
+    if (machine_devices_quiet(&m->devices)) {
+        machine_devices_reset(&m->devices);
+        irq_reset(&m->irq);
+        restart(m);
+    } else {
+        (void)loop_timer_arm(&m->loop, timer, clock_now_ns() + DEVICE_POLL_NS);
+    }
+}
+
+static void all_parked(struct loop_work *work)
+{
+    struct machine *m = container_of(work, struct machine, parked_work);
+    struct error err = ERROR_INIT;
+    switch (m->state) {
+    case MACHINE_STARTING:
+        if (vcpu_group_check(&m->vcpus, &err) < 0) {
+            machine_end(m, MACHINE_EXIT_INTERNAL, "StartFailed", "%s", err.text);
+            return;
+        }
+        m->state = MACHINE_RUNNING;
+        m->first_run_ns = clock_now_ns();
+        vcpu_group_release(&m->vcpus);
+        log_debug("machine", "guest started %llu us after exec",
+                  (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
+        break;
+    case MACHINE_PAUSING:
+        m->state = MACHINE_PAUSED;
+        if (m->pause_token != 0)
+            control_complete(m->control, m->pause_token, 0, NULL);
+        m->pause_token = 0;
+        log_info("machine", "paused");
+        break;
+    case MACHINE_RESETTING:
+        machine_devices_begin_reset(&m->devices);
+        poll_devices(&m->device_poll);
+        break;
+    case MACHINE_RUNNING:
+    case MACHINE_PAUSED:
+    case MACHINE_ENDING:
+        break; /* a park that something newer made void */
+    }
+}
+
+int machine_pause(struct machine *m, uint64_t token, struct error *err)
+{
+    switch (m->state) {
+    case MACHINE_RUNNING:
+        m->state = MACHINE_PAUSING;
+        m->pause_token = token;
+        vcpu_group_park(&m->vcpus);
+        return CONTROL_PENDING;
+    case MACHINE_PAUSED:
+        return 0;
+    default:
+        return error_set(err, EBUSY, "the machine is %s; try again in a moment",
+                         machine_state_name(m->state));
+    }
+}
+
+int machine_resume(struct machine *m, struct error *err)
+{
+    switch (m->state) {
+    case MACHINE_PAUSED:
+        m->state = MACHINE_RUNNING;
+        vcpu_group_release(&m->vcpus);
+        log_info("machine", "resumed");
+        return 0;
+    case MACHINE_RUNNING:
+        return 0;
+    default:
+        return error_set(err, EBUSY, "the machine is %s; try again in a moment",
+                         machine_state_name(m->state));
+    }
+}
+
+int machine_reset(struct machine *m, uint64_t token, struct error *err)
+{
+    if (m->state != MACHINE_RUNNING && m->state != MACHINE_PAUSED && m->state != MACHINE_PAUSING)
+        return error_set(err, EBUSY, "the machine is %s; try again in a moment",
+                         machine_state_name(m->state));
+    m->pause_after_reset = m->state != MACHINE_RUNNING;
+    m->reset_token = token;
+    m->state = MACHINE_RESETTING;
+    log_info("machine", "reset");
+    vcpu_group_park(&m->vcpus);
+    return CONTROL_PENDING;
+}
+
+int machine_press_power_button(struct machine *m, struct error *err)
+{
+    if (m->state != MACHINE_RUNNING)
+        return error_set(err, EBUSY, "the machine is %s: the guest cannot see the power button",
+                         machine_state_name(m->state));
+    machine_devices_press_button(&m->devices);
+    log_info("machine", "power button pressed");
+    return 0;
+}
+
+static void take_triple_fault(struct machine *m)
+{
+    uint64_t now = clock_now_ns();
+    if (now - m->triple_fault_since_ns > TRIPLE_FAULT_WINDOW) {
+        m->triple_fault_since_ns = now;
+        m->triple_faults = 0;
+    }
+    if (++m->triple_faults >= TRIPLE_FAULT_MAX) {
+        machine_end(m, MACHINE_EXIT_GUEST_CRASH, "TripleFault",
+                    "the guest triple-faulted %u times within a minute", m->triple_faults);
+        return;
+    }
+    log_warn("machine", "triple fault: the guest is reset");
+    (void)machine_reset(m, 0, NULL);
+}
+
+static void take_events(struct loop_work *work)
+{
+    struct machine *m = container_of(work, struct machine, events_work);
+    unsigned events = atomic_exchange_explicit(&m->events, 0, memory_order_acquire);
+    if (events & MACHINE_EVENT_DEBUG_EXIT)
+        machine_end(m, atomic_load(&m->debug_exit_code), "DebugExit",
+                    "the guest ended the run through the debug port");
+    if (events & MACHINE_EVENT_POWER_OFF)
+        machine_end(m, MACHINE_EXIT_POWER_OFF, "PowerOff", "the guest powered off");
+    if (events & MACHINE_EVENT_PANIC)
+        machine_end(m, MACHINE_EXIT_GUEST_CRASH, "GuestPanicked", "the guest's kernel panicked");
+    if (events & MACHINE_EVENT_CRASH)
+        machine_end(m, MACHINE_EXIT_GUEST_CRASH, "GuestCrashed", "%s", m->crash_text);
+    if (events & MACHINE_EVENT_TRIPLE_FAULT)
+        take_triple_fault(m);
+    if (events & MACHINE_EVENT_RESET)
+        (void)machine_reset(m, 0, NULL);
+}
+
+static void grace_over(struct loop_timer *timer)
+{
+    struct machine *m = container_of(timer, struct machine, grace);
+    machine_end(m, MACHINE_EXIT_POWER_OFF, "GracePeriodExpired",
+                "the guest did not power off within %u s and was stopped",
+                m->config->grace_period_seconds);
+}
+
+static void take_signal(struct loop_source *src, uint32_t events)
+{
+    (void)events;
+    struct machine *m = container_of(src, struct machine, signals);
+    struct signalfd_siginfo info;
+    if (read(src->fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (m->button_pressed || m->state == MACHINE_PAUSED) {
+        machine_end(m, MACHINE_EXIT_POWER_OFF, "Stopped", "stopped by signal %u", info.ssi_signo);
+        return;
+    }
+    struct error err = ERROR_INIT;
+    if (machine_press_power_button(m, &err) < 0)
+        log_warn("machine", "%s", err.text);
+    m->button_pressed = true;
+    log_info("machine", "waiting up to %u s for the guest; a second signal stops it at once",
+             m->config->grace_period_seconds);
+    (void)loop_timer_arm(&m->loop, &m->grace,
+                         clock_now_ns() + m->config->grace_period_seconds * NSEC_PER_SEC);
+}
+
+/* vCPU threads from here on. */
+
+static int vcpu_thread_started(void *ctx, struct error *err)
+{
+    struct machine *m = ctx;
+    return sandbox_thread(SANDBOX_VCPU, m->config->sandbox, err);
+}
+
+static void vcpu_ioapic_eoi(void *ctx, uint8_t vector)
+{
+    struct machine *m = ctx;
+    ioapic_eoi(&m->devices.ioapic, vector);
+}
+
+static void vcpu_triple_fault(void *ctx)
+{
+    machine_report(ctx, MACHINE_EVENT_TRIPLE_FAULT);
+}
+
+static void vcpu_crashed(void *ctx, const char *why)
+{
+    struct machine *m = ctx;
+    /* Two vCPUs may crash at once; either text will do, a mixture would not. */
+    static atomic_flag taken = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&taken))
+        snprintf(m->crash_text, sizeof(m->crash_text), "%s", why);
+    machine_report(m, MACHINE_EVENT_CRASH);
+}
+
+static const struct vcpu_ops vcpu_ops = {
+    .thread_started = vcpu_thread_started,
+    .ioapic_eoi = vcpu_ioapic_eoi,
+    .triple_fault = vcpu_triple_fault,
+    .crashed = vcpu_crashed,
+};
+
+static int io_thread_started(void *ctx, struct error *err)
+{
+    struct machine *m = ctx;
+    return sandbox_thread(SANDBOX_IO, m->config->sandbox, err);
+}
+
+/* Main thread again. */
+
+static size_t console_input(void *ctx, const uint8_t *bytes, size_t len)
+{
+    struct machine *m = ctx;
+    return machine_devices_console_input(&m->devices, bytes, len);
+}
+
+static void console_escape(void *ctx)
+{
+    machine_end(ctx, MACHINE_EXIT_POWER_OFF, "Stopped", "stopped from the console");
+}
+
+static void console_output_room_grew(void *ctx)
+{
+    struct machine *m = ctx;
+    machine_devices_console_room(&m->devices);
+}
+
+static const struct console_ops console_ops = {
+    .input = console_input,
+    .escape = console_escape,
+    .output_room = console_output_room_grew,
+};
+
+static int create_vm(struct machine *m, struct error *err)
+{
+    const struct machine_config *config = m->config;
+    int r = kvm_sys_require(config->kvm_fd, err);
+    if (r < 0)
+        return r;
+    m->vm_fd = kvm_sys_create_vm(config->kvm_fd);
+    if (m->vm_fd < 0)
+        return error_sys(err, -m->vm_fd, "KVM cannot create a virtual machine");
+    r = machine_memory_map(&m->memory, config->memory, config->memory_backing, err);
+    if (r == 0)
+        r = machine_memory_register(&m->memory, m->vm_fd, err);
+    if (r < 0)
+        return r;
+    r = kvm_vm_set_tss_addr(m->vm_fd, LAYOUT_TSS);
+    if (r < 0)
+        return error_sys(err, -r, "KVM refuses the TSS address");
+    /* Only old Intel processors need it, and only their kernels know it. */
+    (void)kvm_vm_set_identity_map_addr(m->vm_fd, LAYOUT_IDENTITY_MAP);
+    r = kvm_vm_enable_split_irqchip(m->vm_fd, LAYOUT_IOAPIC_PINS);
+    if (r < 0)
+        return error_sys(err, -r, "KVM refuses the split interrupt controller");
+    if (config->cpus > 254)
+        (void)kvm_vm_enable_x2apic_api(m->vm_fd);
+    irq_init(&m->irq, m->vm_fd);
+    return 0;
+}
+
+static int create_control(struct machine *m, struct error *err)
+{
+    const struct machine_config *config = m->config;
+    if (config->console_is_terminal) {
+        int r = terminal_make_raw(&m->terminal, config->console_in_fd, err);
+        if (r < 0)
+            return r;
+    }
+    int r = console_create(&m->loop, &console_ops, m, config->console_in_fd, config->console_out_fd,
+                           config->console_is_terminal, &m->console, err);
+    if (r == 0 && config->control_fd >= 0)
+        r = control_create(&m->loop, config->control_fd, &machine_control_ops, m, m->console,
+                           &m->control, err);
+    return r;
+}
+
+int machine_create(struct machine *m, const struct machine_config *config, struct error *err)
+{
+    memset(m, 0, sizeof(*m));
+    m->config = config;
+    m->vm_fd = -1;
+    m->memory.fd = -1;
+    m->terminal = TERMINAL_INIT;
+    m->started_ns = clock_now_ns();
+    m->events_work.run = take_events;
+    m->parked_work.run = all_parked;
+    m->device_poll = LOOP_TIMER_INIT(poll_devices);
+    m->grace = LOOP_TIMER_INIT(grace_over);
+    m->signals = LOOP_SOURCE_INIT(take_signal);
+
+    int r = loop_init(&m->loop, err);
+    if (r == 0)
+        r = io_thread_init(&m->io, "io0", io_thread_started, m, err);
+    if (r == 0)
+        r = create_vm(m, err);
+    if (r == 0)
+        r = create_control(m, err);
+    if (r == 0)
+        r = machine_devices_create(&m->devices, m, err);
+    if (r == 0)
+        r = vcpu_group_init(&m->vcpus, config->kvm_fd, m->vm_fd, config->cpus, &vcpu_ops, m,
+                            &m->devices.pio, &m->devices.mmio, &m->loop, &m->parked_work, err);
+    return r;
+}
+
+int machine_run(struct machine *m, int signal_fd, struct error *err)
+{
+    struct boot_entry entry;
+    int r = io_thread_start(&m->io, err);
+    if (r == 0)
+        r = vcpu_group_start(&m->vcpus, err);
+    if (r == 0)
+        r = loop_add(&m->loop, &m->signals, signal_fd, EPOLLIN, err);
+    /* From here on this thread can start nothing and open nothing either; now the hostile kernel. */
+    if (r == 0)
+        r = sandbox_thread(SANDBOX_MAIN, m->config->sandbox, err);
+    if (r == 0)
+        r = load_kernel(m, true, &entry, err);
+    if (r == 0) {
+        vcpu_group_reset(&m->vcpus, &entry);
+        r = loop_run(&m->loop);
+        if (r < 0)
+            machine_end(m, MACHINE_EXIT_INTERNAL, "InternalError", "the main loop ended: %s",
+                        strerror(-r));
+        r = 0;
+    }
+    vcpu_group_stop(&m->vcpus);
+    io_thread_stop(&m->io);
+    if (m->console != NULL)
+        console_flush(m->console, CONSOLE_FLUSH_MS);
+    if (m->control != NULL)
+        control_flush(m->control, CONTROL_FLUSH_MS);
+    terminal_restore(&m->terminal);
+    return r;
+}
+
+void machine_destroy(struct machine *m)
+{
+    terminal_restore(&m->terminal);
+    control_destroy(m->control);
+    machine_devices_destroy(&m->devices);
+    console_destroy(m->console);
+    vcpu_group_done(&m->vcpus);
+    irq_done(&m->irq);
+    if (m->vm_fd >= 0)
+        close(m->vm_fd);
+    machine_memory_unmap(&m->memory);
+    io_thread_done(&m->io);
+    loop_done(&m->loop);
+}
