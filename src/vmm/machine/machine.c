@@ -251,11 +251,14 @@ static void take_signal(struct loop_source *src, uint32_t events)
     struct signalfd_siginfo info;
     if (read(src->fd, &info, sizeof(info)) != sizeof(info))
         return;
-    if (m->button_pressed || m->state == MACHINE_PAUSED) {
+    if (m->button_pressed) {
         machine_end(m, MACHINE_EXIT_POWER_OFF, "Stopped", "stopped by signal %u", info.ssi_signo);
         return;
     }
     struct error err = ERROR_INIT;
+    /* A paused guest could never answer. */
+    if (m->state == MACHINE_PAUSED)
+        (void)machine_resume(m, &err);
     if (machine_press_power_button(m, &err) < 0)
         log_warn("machine", "%s", err.text);
     m->button_pressed = true;
