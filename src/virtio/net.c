@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * virtio-net over a tap, virtio 1.2 §5.1; theory of operation in net.h. Runs on the device's I/O loop
+ * but for init, done and set_link.
+ */
+#include <linux/if_tun.h>
+#include <linux/virtio_ids.h>
+#define virtio_net_config linux_virtio_net_config
+#include <linux/virtio_net.h>
+#undef virtio_net_config
+#include "net.h"
+#include <assert.h>
+#include <podvisor/cleanup.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define RX_QUEUE 0
+#define TX_QUEUE 1
+
+#define HEADER_SIZE sizeof(struct virtio_net_hdr_v1)
+
+/* Frames handled before other devices of the loop get their turn. */
+#define BATCH 128
+
+/* Linux 6.2; older headers lack them. */
+#ifndef VIRTIO_NET_F_GUEST_USO4
+#define VIRTIO_NET_F_GUEST_USO4 54
+#define VIRTIO_NET_F_GUEST_USO6 55
+#define VIRTIO_NET_F_HOST_USO   56
+#endif
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+/* §5.1.4; linux/virtio_net.h calls it struct virtio_net_config, which is ours already. */
+struct virtio_net_config_layout {
+    uint8_t mac[6];
+    uint8_t status[2];
+    uint8_t max_virtqueue_pairs[2];
+    uint8_t mtu[2];
+};
+static_assert(sizeof(struct virtio_net_config_layout) == 12, "virtio 1.2 §5.1.4");
+
+#define FEATURE(bit) (UINT64_C(1) << (bit))
+
+static void count(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    /* One writer, the I/O loop: no locked instruction is needed for the readers' sake. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+static struct virtio_net *to_net(struct virtio_device *dev)
+{
+    return container_of(dev, struct virtio_net, dev);
+}
+
+static void watch_tap(struct virtio_net *net, uint32_t events)
+{
+    if (events == net->tap_events || net->tap.fd < 0)
+        return;
+    if (loop_mod(net->dev.loop, &net->tap, events) == 0)
+        net->tap_events = events;
+}
+
+/* Transmission. */
+
+/* Sends one frame; false when the tap is full and the chain must wait. */
+static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
+{
+    if (chain->readable_len <= HEADER_SIZE || chain->readable_len > VIRTIO_NET_FRAME_MAX) {
+        count(&net->counters.tx_dropped, 1);
+        return true;
+    }
+    ssize_t n = writev(net->tap_fd, chain->iov, chain->readable_count);
+    if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
+        return false;
+    if (n < 0) {
+        /* A header that the kernel refuses, or the interface is down: the frame is lost, as on a wire. */
+        count(&net->counters.tx_dropped, 1);
+        return true;
+    }
+    count(&net->counters.tx_packets, 1);
+    count(&net->counters.tx_bytes, chain->readable_len - HEADER_SIZE);
+    return true;
+}
+
+/* Sends at most BATCH frames. Returns how many chains were taken, or a negative errno. */
+static int send_batch(struct virtio_net *net, struct virtq *vq)
+{
+    int sent = 0;
+    while (sent < BATCH) {
+        struct virtq_chain chain;
+        int r = virtq_pop(vq, net->tx_iov, ARRAY_SIZE(net->tx_iov), &chain);
+        if (r <= 0)
+            return r < 0 ? r : sent;
+        if (chain.writable_count > 0) {
+            vq->fault = "a frame to send has a device-writable buffer";
+            vq->broken = true;
+            return -EPROTO;
+        }
+        if (!send_frame(net, &chain)) {
+            virtq_unpop(vq, &chain);
+            net->tx_blocked = true;
+            return sent;
+        }
+        virtq_push(vq, chain.head, 0);
+        sent++;
+    }
+    return sent;
+}
+
+static void transmit(struct virtio_net *net)
+{
+    struct virtio_queue_slot *slot = &net->dev.queue[TX_QUEUE];
+    if (!slot->active || net->tx_blocked)
+        return;
+    virtq_suppress_kicks(&slot->vq);
+    int n;
+    do {
+        n = send_batch(net, &slot->vq);
+        if (n > 0)
+            virtio_device_notify(&net->dev, TX_QUEUE);
+        if (n < 0) {
+            virtio_device_fail(&net->dev, slot->vq.fault);
+            return;
+        }
+        if (n == BATCH) {
+            /* More waits: come back through the event loop, after the other devices. */
+            virtio_device_rekick(&net->dev, TX_QUEUE);
+            return;
+        }
+        if (net->tx_blocked) {
+            watch_tap(net, net->tap_events | EPOLLOUT);
+            return;
+        }
+    } while (virtq_arm_kicks(&slot->vq));
+}
+
+/* Reception. */
+
+/* Moves the live part of the window to the front, so that there is room behind it. */
+static void compact_window(struct virtio_net *net)
+{
+    memmove(net->rx_iov, net->rx_iov + net->rx_iov_first,
+            net->rx_iov_count * sizeof(net->rx_iov[0]));
+    net->rx_iov_first = 0;
+}
+
+static bool window_has_room(struct virtio_net *net)
+{
+    if (net->rx_count == ARRAY_SIZE(net->rx_chain))
+        return false;
+    if (net->rx_iov_first + net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE > ARRAY_SIZE(net->rx_iov))
+        compact_window(net);
+    return net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE <= ARRAY_SIZE(net->rx_iov);
+}
+
+/* Pops chains until the window holds the largest frame. Returns 0 or a negative errno. */
+static int fill_window(struct virtio_net *net, struct virtq *vq)
+{
+    bool merge = virtio_device_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF);
+    if (!merge && net->rx_count > 0)
+        return 0; /* a frame must fit into one chain */
+    while (net->rx_capacity < net->rx_wanted && window_has_room(net)) {
+        struct virtq_chain chain;
+        struct iovec *iov = net->rx_iov + net->rx_iov_first + net->rx_iov_count;
+        int r = virtq_pop(vq, iov, VIRTIO_NET_QUEUE_SIZE, &chain);
+        if (r <= 0)
+            return r;
+        if (chain.readable_count > 0 || chain.writable_len < HEADER_SIZE) {
+            vq->fault = "a receive buffer is readable or smaller than a header";
+            vq->broken = true;
+            return -EPROTO;
+        }
+        unsigned slot = (net->rx_first + net->rx_count) % ARRAY_SIZE(net->rx_chain);
+        net->rx_chain[slot] = (struct virtio_net_rx_chain){
+            .head = chain.head, .iov_count = chain.writable_count, .len = chain.writable_len};
+        net->rx_count++;
+        net->rx_iov_count += chain.writable_count;
+        net->rx_capacity += chain.writable_len;
+        if (!merge)
+            break;
+    }
+    return 0;
+}
+
+/* §5.1.6.4: num_buffers of the header at the start of the first chain, however it is split. */
+static void store_num_buffers(const struct iovec *iov, uint16_t num_buffers)
+{
+    const uint8_t value[2] = {(uint8_t)num_buffers, (uint8_t)(num_buffers >> 8)};
+    size_t offset = offsetof(struct virtio_net_hdr_v1, num_buffers);
+    for (size_t done = 0; done < sizeof(value); iov++) {
+        for (; offset < iov->iov_len && done < sizeof(value); offset++, done++)
+            ((volatile uint8_t *)iov->iov_base)[offset] = value[done];
+        offset = offset > iov->iov_len ? offset - iov->iov_len : 0;
+    }
+}
+
+/* Gives the chains that a frame of `len` bytes filled to the driver. */
+static void complete_frame(struct virtio_net *net, struct virtq *vq, size_t len)
+{
+    const struct iovec *header = net->rx_iov + net->rx_iov_first;
+    uint16_t used = 0;
+    for (size_t left = len; left > 0; used++) {
+        struct virtio_net_rx_chain *chain = &net->rx_chain[net->rx_first];
+        uint32_t part = left < chain->len ? (uint32_t)left : chain->len;
+        virtq_push(vq, chain->head, part);
+        left -= part;
+        net->rx_first = (net->rx_first + 1) % ARRAY_SIZE(net->rx_chain);
+        net->rx_count--;
+        net->rx_iov_first += chain->iov_count;
+        net->rx_iov_count -= chain->iov_count;
+        net->rx_capacity -= chain->len;
+    }
+    store_num_buffers(header, used);
+    count(&net->counters.rx_packets, 1);
+    count(&net->counters.rx_bytes, len - HEADER_SIZE);
+}
+
+/*
+ * Reads one frame into the window. One byte behind the window shows a frame that is too large for the
+ * buffers the driver gave: the result is then larger than rx_capacity, and the frame is lost.
+ */
+static ssize_t read_frame(struct virtio_net *net)
+{
+    uint8_t spill;
+    struct iovec *iov = net->rx_iov + net->rx_iov_first;
+    iov[net->rx_iov_count] = (struct iovec){.iov_base = &spill, .iov_len = sizeof(spill)};
+    return readv(net->tap_fd, iov, (int)net->rx_iov_count + 1);
+}
+
+enum receive_end { RECEIVE_DRAINED, RECEIVE_BATCH_FULL, RECEIVE_NO_BUFFERS, RECEIVE_BROKEN };
+
+static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, unsigned *ret_count)
+{
+    for (*ret_count = 0; *ret_count < BATCH;) {
+        if (fill_window(net, vq) < 0)
+            return RECEIVE_BROKEN;
+        if (net->rx_count == 0)
+            return RECEIVE_NO_BUFFERS;
+        ssize_t n = read_frame(net);
+        if (n < 0)
+            return RECEIVE_DRAINED; /* EAGAIN; EBADFD and EIO while the interface goes away */
+        if ((size_t)n <= HEADER_SIZE || (size_t)n > net->rx_capacity) {
+            count(&net->counters.rx_dropped, 1);
+            continue;
+        }
+        complete_frame(net, vq, (size_t)n);
+        *ret_count += 1;
+    }
+    return RECEIVE_BATCH_FULL;
+}
+
+static void receive(struct virtio_net *net)
+{
+    struct virtio_queue_slot *slot = &net->dev.queue[RX_QUEUE];
+    if (!slot->active || slot->vq.broken)
+        return;
+    for (;;) {
+        unsigned received;
+        enum receive_end end = receive_batch(net, &slot->vq, &received);
+        if (received > 0)
+            virtio_device_notify(&net->dev, RX_QUEUE);
+        if (end == RECEIVE_BROKEN) {
+            watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
+            virtio_device_fail(&net->dev, slot->vq.fault);
+            return;
+        }
+        if (end != RECEIVE_NO_BUFFERS) {
+            /* Level-triggered: the loop comes back while frames wait. */
+            virtq_suppress_kicks(&slot->vq);
+            watch_tap(net, net->tap_events | EPOLLIN);
+            return;
+        }
+        /* Frames wait in the tap's own queue, and are dropped there when it is full, until a kick. */
+        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
+        if (!virtq_arm_kicks(&slot->vq))
+            return;
+    }
+}
+
+static void tap_ready(struct loop_source *src, uint32_t events)
+{
+    struct virtio_net *net = container_of(src, struct virtio_net, tap);
+    if (events & EPOLLOUT) {
+        net->tx_blocked = false;
+        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLOUT);
+        transmit(net);
+    }
+    if (events & (EPOLLIN | EPOLLERR))
+        receive(net);
+}
+
+/* The device. */
+
+static void net_kicked(struct virtio_device *dev, unsigned index)
+{
+    if (index == RX_QUEUE)
+        receive(to_net(dev));
+    else
+        transmit(to_net(dev));
+}
+
+/* The tap hands over only what this driver can take: §5.1.6.3.1. */
+static void set_tap_offloads(struct virtio_net *net)
+{
+    static const struct {
+        unsigned feature, flag;
+    } map[] = {
+        {VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM},   {VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4},
+        {VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6},   {VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN},
+        {VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4},   {VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6},
+    };
+    unsigned flags = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
+        if (virtio_device_has(&net->dev, map[i].feature))
+            flags |= map[i].flag;
+    }
+    if (ioctl(net->tap_fd, TUNSETOFFLOAD, flags) < 0)
+        log_debug(net->dev.name, "TUNSETOFFLOAD 0x%x: %s", flags, strerror(errno));
+    bool segments = flags & (TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6);
+    if (segments)
+        net->rx_wanted = VIRTIO_NET_FRAME_MAX;
+    else
+        net->rx_wanted = (uint32_t)(HEADER_SIZE + 18 + (net->mtu != 0 ? net->mtu : 9216));
+}
+
+static void net_start(struct virtio_device *dev)
+{
+    struct virtio_net *net = to_net(dev);
+    net->rx_first = net->rx_count = 0;
+    net->rx_iov_first = net->rx_iov_count = 0;
+    net->rx_capacity = 0;
+    net->tx_blocked = false;
+    set_tap_offloads(net);
+    struct error err = ERROR_INIT;
+    if (loop_add(dev->loop, &net->tap, net->tap_fd, EPOLLIN, &err) < 0) {
+        virtio_device_fail(dev, err.text);
+        return;
+    }
+    net->tap_events = EPOLLIN;
+    receive(net);
+    transmit(net);
+}
+
+static void net_stop(struct virtio_device *dev)
+{
+    struct virtio_net *net = to_net(dev);
+    loop_del(dev->loop, &net->tap);
+    net->tap_events = 0;
+    net->rx_count = net->rx_iov_count = 0;
+    virtio_device_stopped(dev); /* nothing is ever in flight: both directions are synchronous */
+}
+
+static const struct virtio_device_ops net_ops = {
+    .start = net_start,
+    .stop = net_stop,
+    .kicked = net_kicked,
+};
+
+static uint64_t offered_features(const struct virtio_net_config *config)
+{
+    uint64_t f = FEATURE(VIRTIO_NET_F_MAC) | FEATURE(VIRTIO_NET_F_STATUS) |
+                 FEATURE(VIRTIO_NET_F_MRG_RXBUF);
+    if (config->mtu != 0)
+        f |= FEATURE(VIRTIO_NET_F_MTU);
+    if (config->offload)
+        f |= FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_GUEST_CSUM) |
+             FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6) |
+             FEATURE(VIRTIO_NET_F_HOST_ECN) | FEATURE(VIRTIO_NET_F_GUEST_TSO4) |
+             FEATURE(VIRTIO_NET_F_GUEST_TSO6) | FEATURE(VIRTIO_NET_F_GUEST_ECN);
+    if (config->offload && config->offload_uso)
+        f |= FEATURE(VIRTIO_NET_F_HOST_USO) | FEATURE(VIRTIO_NET_F_GUEST_USO4) |
+             FEATURE(VIRTIO_NET_F_GUEST_USO6);
+    return f;
+}
+
+static void store_le16(uint8_t *p, uint16_t value)
+{
+    p[0] = (uint8_t)value;
+    p[1] = (uint8_t)(value >> 8);
+}
+
+int virtio_net_init(struct virtio_net *net, const struct virtio_net_config *config,
+                    const struct guest_memory *mem, struct loop *loop, struct error *err)
+{
+    static const uint16_t sizes[] = {VIRTIO_NET_QUEUE_SIZE, VIRTIO_NET_QUEUE_SIZE};
+    memset(net, 0, sizeof(*net));
+    net->tap_fd = config->tap_fd;
+    net->mtu = config->mtu;
+    net->tap = LOOP_SOURCE_INIT(tap_ready);
+    int r = virtio_device_init(&net->dev, &net_ops, config->name, VIRTIO_ID_NET,
+                               offered_features(config), sizes, ARRAY_SIZE(sizes), mem, loop, err);
+    if (r < 0)
+        return r;
+    uint8_t *space = net->dev.config;
+    memcpy(space + offsetof(struct virtio_net_config_layout, mac), config->mac, 6);
+    store_le16(space + offsetof(struct virtio_net_config_layout, status), VIRTIO_NET_S_LINK_UP);
+    store_le16(space + offsetof(struct virtio_net_config_layout, max_virtqueue_pairs), 1);
+    store_le16(space + offsetof(struct virtio_net_config_layout, mtu), config->mtu);
+    net->dev.config_len = sizeof(struct virtio_net_config_layout);
+    return 0;
+}
+
+void virtio_net_done(struct virtio_net *net)
+{
+    virtio_device_done(&net->dev);
+}
+
+void virtio_net_set_link(struct virtio_net *net, bool up)
+{
+    uint8_t status[2];
+    store_le16(status, up ? VIRTIO_NET_S_LINK_UP : 0);
+    virtio_device_config_changed(&net->dev, offsetof(struct virtio_net_config_layout, status),
+                                 status, sizeof(status));
+}

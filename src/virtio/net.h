@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * virtio-net over a tap: virtio 1.2 §5.1. One pair of queues; the configuration already has the field
+ * for more. All of it runs on one I/O loop.
+ *
+ * Theory of operation. Nothing is copied here: a frame goes with one writev(2) from the guest's
+ * buffers to the tap, and with one readv(2) from the tap into the guest's buffers, vnet header (12
+ * bytes, §5.1.6) included, because the tap speaks the same header. For receiving, a window of chains
+ * is kept popped, large enough for the largest frame the driver agreed to; a frame uses the first few
+ * of them and num_buffers says how many (§5.1.6.4). Checksums and segmentation are the host kernel's.
+ */
+#ifndef PODVISOR_VIRTIO_NET_H
+#define PODVISOR_VIRTIO_NET_H
+
+#include "device.h"
+
+#define VIRTIO_NET_QUEUE_SIZE 256
+
+/* Largest frame with its header: 65535 bytes of IPv6 payload, 40 + 14 of headers, 12 of vnet header. */
+#define VIRTIO_NET_FRAME_MAX 65601
+
+struct virtio_net_config {
+    const char *name;
+    int tap_fd; /* borrowed; IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, header size 12, non-blocking */
+    uint8_t mac[6];
+    uint16_t mtu;     /* bytes; 0: not announced */
+    bool offload;     /* the tap takes checksum and TCP segmentation offloads */
+    bool offload_uso; /* and UDP segmentation */
+};
+
+struct virtio_net_counters { /* relaxed atomics */
+    atomic_uint_fast64_t tx_packets, tx_bytes, tx_dropped;
+    atomic_uint_fast64_t rx_packets, rx_bytes, rx_dropped;
+};
+
+struct virtio_net_rx_chain {
+    uint16_t head;
+    uint16_t iov_count;
+    uint32_t len;
+};
+
+struct virtio_net {
+    struct virtio_device dev;
+    struct virtio_net_counters counters;
+    int tap_fd;
+    uint16_t mtu;
+    struct loop_source tap;
+    uint32_t tap_events; /* what the loop watches for now */
+    bool tx_blocked;     /* the tap was full; EPOLLOUT goes on */
+
+    /* The receive window: chains [first, first + count) with their buffers in iov[iov_first...]. */
+    struct virtio_net_rx_chain rx_chain[VIRTIO_NET_QUEUE_SIZE];
+    unsigned rx_first, rx_count;
+    struct iovec rx_iov[2 * VIRTIO_NET_QUEUE_SIZE + 1]; /* one for what does not fit */
+    unsigned rx_iov_first, rx_iov_count;
+    uint32_t rx_capacity; /* bytes in the window */
+    uint32_t rx_wanted;   /* bytes that hold the largest frame */
+
+    struct iovec tx_iov[VIRTIO_NET_QUEUE_SIZE];
+};
+
+/* Everything in `config` but the descriptor is copied. Returns 0 or a negative errno. */
+int virtio_net_init(struct virtio_net *net, const struct virtio_net_config *config,
+                    const struct guest_memory *mem, struct loop *loop, struct error *err);
+
+/* The device is stopped and its loop no longer runs. */
+void virtio_net_done(struct virtio_net *net);
+
+/* Any thread: the link goes up or down for the guest (§5.1.4). */
+void virtio_net_set_link(struct virtio_net *net, bool up);
+
+#endif
