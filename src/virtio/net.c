@@ -341,8 +341,6 @@ static void net_start(struct virtio_device *dev)
         return;
     }
     net->tap_events = EPOLLIN;
-    receive(net);
-    transmit(net);
 }
 
 static void net_stop(struct virtio_device *dev)

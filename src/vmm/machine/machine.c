@@ -52,8 +52,8 @@ static int load_kernel(struct machine *m, bool ram_is_zero, struct boot_entry *r
 {
     struct acpi_config acpi = {
         .cpus = m->config->cpus,
-        .has_rtc = true,
-        .has_pvpanic = true,
+        .rtc = true,
+        .pvpanic = true,
     };
     int r = acpi_build(&m->memory.guest, &acpi, &m->rsdp, err);
     if (r < 0)

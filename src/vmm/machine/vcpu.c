@@ -107,7 +107,7 @@ static int reset_processor(struct vcpu *v)
     static const struct kvm_vcpu_events events = {0};
 
     if (v->id == 0)
-        boot_entry_registers(&v->group->entry, &sregs, &regs);
+        boot_entry_sregs(&v->group->entry, &sregs, &regs);
     int r = kvm_vcpu_set_sregs(v->fd, &sregs);
     if (r == 0)
         r = kvm_vcpu_set_regs(v->fd, &regs);

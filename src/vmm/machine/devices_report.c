@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What `vmm ctl status` and `vmm ctl metrics` say of devices. Main thread; relaxed reads of counters. */
+#include "devices.h"
+#include <podvisor/json_write.h>
+
+static uint64_t count(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void write_common(struct json_writer *w, struct virtio_device *dev)
+{
+    json_write_string(w, "name", dev->name);
+    json_write_uint64(w, "kicks", count(&dev->counters.kicks));
+    json_write_uint64(w, "interrupts", count(&dev->counters.interrupts));
+    json_write_uint64(w, "failures", count(&dev->counters.failures));
+    json_write_uint64(w, "resets", count(&dev->counters.resets));
+}
+
+static const char *driver_state(struct virtio_device *dev)
+{
+    uint8_t status = virtio_device_get_status(dev);
+    if (status & VIRTIO_CONFIG_S_NEEDS_RESET)
+        return "needs-reset";
+    if (status & VIRTIO_CONFIG_S_DRIVER_OK)
+        return "running";
+    return status == 0 ? "idle" : "negotiating";
+}
+
+void machine_devices_status(struct machine_devices *d, struct json_writer *w)
+{
+    json_write_array(w, "devices");
+    for (unsigned i = 0; i < d->function_count; i++) {
+        struct virtio_device *dev = d->function[i].pci.dev;
+        json_write_object(w, NULL);
+        json_write_string(w, "name", dev->name);
+        json_write_string(w, "driver", driver_state(dev));
+        json_write_end(w);
+    }
+    json_write_end(w);
+    if (d->has_balloon) {
+        json_write_object(w, "balloon");
+        json_write_uint64(w, "targetBytes",
+                          (uint64_t)virtio_balloon_target(&d->balloon) * VIRTIO_BALLOON_PAGE_SIZE);
+        json_write_uint64(w, "actualBytes",
+                          (uint64_t)virtio_balloon_actual(&d->balloon) * VIRTIO_BALLOON_PAGE_SIZE);
+        json_write_end(w);
+    }
+}
+
+static void write_disks(struct machine_devices *d, struct json_writer *w)
+{
+    json_write_array(w, "disks");
+    for (unsigned i = 0; i < d->disk_count; i++) {
+        struct virtio_blk_metrics metrics;
+        virtio_blk_get_metrics(&d->disk[i], &metrics);
+        json_write_object(w, NULL);
+        write_common(w, virtio_blk_device(&d->disk[i]));
+        json_write_uint64(w, "reads", metrics.reads);
+        json_write_uint64(w, "readBytes", metrics.read_bytes);
+        json_write_uint64(w, "writes", metrics.writes);
+        json_write_uint64(w, "writtenBytes", metrics.write_bytes);
+        json_write_uint64(w, "flushes", metrics.flushes);
+        json_write_uint64(w, "errors", metrics.errors);
+        json_write_end(w);
+    }
+    json_write_end(w);
+}
+
+static void write_nets(struct machine_devices *d, struct json_writer *w)
+{
+    json_write_array(w, "networks");
+    for (unsigned i = 0; i < d->net_count; i++) {
+        const struct virtio_net_counters *c = &d->net[i].counters;
+        json_write_object(w, NULL);
+        write_common(w, &d->net[i].dev);
+        json_write_uint64(w, "transmittedPackets", count(&c->tx_packets));
+        json_write_uint64(w, "transmittedBytes", count(&c->tx_bytes));
+        json_write_uint64(w, "transmitDropped", count(&c->tx_dropped));
+        json_write_uint64(w, "receivedPackets", count(&c->rx_packets));
+        json_write_uint64(w, "receivedBytes", count(&c->rx_bytes));
+        json_write_uint64(w, "receiveDropped", count(&c->rx_dropped));
+        json_write_end(w);
+    }
+    json_write_end(w);
+}
+
+static void write_balloon(struct machine_devices *d, struct json_writer *w)
+{
+    const struct virtio_balloon_counters *c = &d->balloon.counters;
+    json_write_object(w, "balloon");
+    write_common(w, &d->balloon.dev);
+    json_write_uint64(w, "inflatedPages", count(&c->inflated_pages));
+    json_write_uint64(w, "deflatedPages", count(&c->deflated_pages));
+    json_write_uint64(w, "reportedBytes", count(&c->reported_bytes));
+    json_write_uint64(w, "badPages", count(&c->bad_pages));
+    static const struct {
+        unsigned tag;
+        const char *name;
+    } stats[] = {
+        {4, "guestFreeBytes"}, {5, "guestTotalBytes"}, {6, "guestAvailableBytes"},
+        {7, "guestCacheBytes"},
+    };
+    for (unsigned i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
+        uint64_t value = count(&d->balloon.stat[stats[i].tag]);
+        if (value != UINT64_MAX)
+            json_write_uint64(w, stats[i].name, value);
+    }
+    json_write_end(w);
+    /* The next reader gets fresh figures. */
+    virtio_balloon_refresh_stats(&d->balloon);
+}
+
+void machine_devices_metrics(struct machine_devices *d, struct json_writer *w)
+{
+    write_disks(d, w);
+    write_nets(d, w);
+    if (d->has_balloon)
+        write_balloon(d, w);
+    if (d->has_rng) {
+        json_write_object(w, "rng");
+        write_common(w, &d->rng.dev);
+        json_write_end(w);
+    }
+}
