@@ -14,16 +14,10 @@
 #define DEFLATE_QUEUE 1
 #define QUEUE_COUNT   4 /* and statistics, reporting, where negotiated */
 
-#define CONFIG_NUM_PAGES offsetof(struct virtio_balloon_config_layout, num_pages)
-#define CONFIG_ACTUAL    offsetof(struct virtio_balloon_config_layout, actual)
+#define CONFIG_NUM_PAGES offsetof(struct virtio_balloon_config, num_pages)
+#define CONFIG_ACTUAL    offsetof(struct virtio_balloon_config, actual)
 
 #define FEATURE(bit) (UINT64_C(1) << (bit))
-
-/* §5.5.4, without what the features not offered would add. */
-struct virtio_balloon_config_layout {
-    uint32_t num_pages;
-    uint32_t actual;
-};
 
 /* Adjacent pages, so that one madvise(2) serves many. */
 struct run {
@@ -62,7 +56,8 @@ static void add_page(struct virtio_balloon *balloon, struct run *run, uint8_t *h
     }
 }
 
-/* Inflate: the buffer is an array of le32 page frame numbers, however it is cut into descriptors. */
+/* Inflate: the buffer is an array of le32 page frame numbers, however it is cut into descriptors.
+ */
 static void inflate(struct virtio_balloon *balloon, const struct virtq_chain *chain)
 {
     uint32_t pfn[256];
@@ -170,7 +165,8 @@ static void return_stats_buffer(struct loop_work *work)
     virtio_device_notify(&balloon->dev, balloon->stats_queue);
 }
 
-/* Queues that a driver did not negotiate do not exist, and later ones move up: as Linux counts them. */
+/* Queues that a driver did not negotiate do not exist, and later ones move up: as Linux counts
+ * them. */
 static void balloon_start(struct virtio_device *dev)
 {
     struct virtio_balloon *balloon = to_balloon(dev);
@@ -204,26 +200,27 @@ static const struct virtio_device_ops balloon_ops = {
     .config_write = balloon_config_write,
 };
 
-int virtio_balloon_init(struct virtio_balloon *balloon, const struct virtio_balloon_config *config,
+int virtio_balloon_init(struct virtio_balloon *balloon,
+                        const struct virtio_balloon_options *options,
                         const struct guest_memory *mem, struct loop *loop, struct error *err)
 {
     static const uint16_t sizes[QUEUE_COUNT] = {
         VIRTIO_BALLOON_QUEUE_SIZE, VIRTIO_BALLOON_QUEUE_SIZE, VIRTIO_BALLOON_QUEUE_SIZE,
         VIRTIO_BALLOON_QUEUE_SIZE};
     memset(balloon, 0, sizeof(*balloon));
-    balloon->release = config->release;
-    balloon->ctx = config->ctx;
+    balloon->release = options->release;
+    balloon->ctx = options->ctx;
     balloon->stats_work.run = return_stats_buffer;
     uint64_t features = FEATURE(VIRTIO_BALLOON_F_STATS_VQ);
-    if (config->deflate_on_oom)
+    if (options->deflate_on_oom)
         features |= FEATURE(VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
-    if (config->page_reporting)
+    if (options->page_reporting)
         features |= FEATURE(VIRTIO_BALLOON_F_REPORTING);
-    int r = virtio_device_init(&balloon->dev, &balloon_ops, config->name, VIRTIO_ID_BALLOON,
-                               features, sizes, config->page_reporting ? QUEUE_COUNT : 3, mem, loop,
-                               err);
+    int r =
+        virtio_device_init(&balloon->dev, &balloon_ops, options->name, VIRTIO_ID_BALLOON, features,
+                           sizes, options->page_reporting ? QUEUE_COUNT : 3, mem, loop, err);
     if (r == 0)
-        balloon->dev.config_len = sizeof(struct virtio_balloon_config_layout);
+        balloon->dev.config_len = offsetof(struct virtio_balloon_config, free_page_hint_cmd_id);
     return r;
 }
 

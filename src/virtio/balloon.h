@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * virtio-balloon: virtio 1.2 §5.5. Takes memory back from the guest when asked to (inflate), gets told
- * of pages that the guest does not use (free page reporting, §5.5.6.7), and reads its statistics.
- * Memory given back by either is released to the host at once and reads as zeroes when the guest
- * touches it again.
+ * virtio-balloon: virtio 1.2 §5.5. Takes memory back from the guest when asked to (inflate), gets
+ * told of pages that the guest does not use (free page reporting, §5.5.6.7), and reads its
+ * statistics. Memory given back by either is released to the host at once and reads as zeroes when
+ * the guest touches it again.
  *
  * Runs on its I/O loop; functions marked so may be called by any thread.
  */
@@ -16,19 +16,19 @@
 #define VIRTIO_BALLOON_QUEUE_SIZE 128
 #define VIRTIO_BALLOON_STAT_MAX   16 /* tags of §5.5.6.3 that are kept */
 
-struct virtio_balloon_config {
+struct virtio_balloon_options {
     const char *name;
     bool deflate_on_oom;
     bool page_reporting;
     /*
-     * I/O loop: the host memory [hva, hva + len), whole 4 KiB pages of guest RAM, may lose its content.
-     * Returns 0 or a negative errno.
+     * I/O loop: the host memory [hva, hva + len), whole 4 KiB pages of guest RAM, may lose its
+     * content. Returns 0 or a negative errno.
      */
     int (*release)(void *ctx, void *hva, uint64_t len);
     void *ctx;
 };
 
-struct virtio_balloon_counters { /* relaxed atomics */
+struct virtio_balloon_counters {                         /* relaxed atomics */
     atomic_uint_fast64_t inflated_pages, deflated_pages; /* as the driver told, since start */
     atomic_uint_fast64_t reported_bytes;                 /* by free page reporting */
     atomic_uint_fast64_t bad_pages;                      /* not RAM: ignored */
@@ -47,8 +47,9 @@ struct virtio_balloon {
     struct iovec iov[VIRTIO_BALLOON_QUEUE_SIZE];
 };
 
-/* Everything in `config` is copied but ctx and name. Returns 0 or a negative errno. */
-int virtio_balloon_init(struct virtio_balloon *balloon, const struct virtio_balloon_config *config,
+/* Everything in `options` is copied but ctx and name. Returns 0 or a negative errno. */
+int virtio_balloon_init(struct virtio_balloon *balloon,
+                        const struct virtio_balloon_options *options,
                         const struct guest_memory *mem, struct loop *loop, struct error *err);
 void virtio_balloon_done(struct virtio_balloon *balloon);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * virtio-console with one port: virtio 1.2 §5.3, without MULTIPORT. What the guest prints goes to a
- * callback as fast as that takes it; what is typed waits in a bounded buffer for the guest's buffers.
- * Runs on its I/O loop; functions marked so may be called by any thread.
+ * callback as fast as that takes it; what is typed waits in a bounded buffer for the guest's
+ * buffers. Runs on its I/O loop; functions marked so may be called by any thread.
  */
 #ifndef PODVISOR_VIRTIO_CONSOLE_H
 #define PODVISOR_VIRTIO_CONSOLE_H
@@ -52,7 +52,8 @@ int virtio_console_init(struct virtio_console *console, const char *name,
                         const struct guest_memory *mem, struct loop *loop, struct error *err);
 void virtio_console_done(struct virtio_console *console);
 
-/* Any thread: offers input; returns how many bytes were taken. ops->input_ready() follows a refusal. */
+/* Any thread: offers input; returns how many bytes were taken. ops->input_ready() follows a
+ * refusal. */
 size_t virtio_console_input(struct virtio_console *console, const void *bytes, size_t len);
 
 /* Any thread: ops->room() would now allow more. */

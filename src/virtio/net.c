@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * virtio-net over a tap, virtio 1.2 §5.1; theory of operation in net.h. Runs on the device's I/O loop
- * but for init, done and set_link.
+ * virtio-net over a tap, virtio 1.2 §5.1; theory of operation in net.h. Runs on the device's I/O
+ * loop but for init, done and set_link.
  */
+#include "net.h"
 #include <linux/if_tun.h>
 #include <linux/virtio_ids.h>
-#define virtio_net_config linux_virtio_net_config
 #include <linux/virtio_net.h>
-#undef virtio_net_config
-#include "net.h"
-#include <assert.h>
 #include <podvisor/cleanup.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -32,15 +29,6 @@
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
 #endif
-
-/* §5.1.4; linux/virtio_net.h calls it struct virtio_net_config, which is ours already. */
-struct virtio_net_config_layout {
-    uint8_t mac[6];
-    uint8_t status[2];
-    uint8_t max_virtqueue_pairs[2];
-    uint8_t mtu[2];
-};
-static_assert(sizeof(struct virtio_net_config_layout) == 12, "virtio 1.2 §5.1.4");
 
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
@@ -77,7 +65,8 @@ static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
         return false;
     if (n < 0) {
-        /* A header that the kernel refuses, or the interface is down: the frame is lost, as on a wire. */
+        /* A header that the kernel refuses, or the interface is down: the frame is lost, as on a
+         * wire. */
         count(&net->counters.tx_dropped, 1);
         return true;
     }
@@ -220,8 +209,8 @@ static void complete_frame(struct virtio_net *net, struct virtq *vq, size_t len)
 }
 
 /*
- * Reads one frame into the window. One byte behind the window shows a frame that is too large for the
- * buffers the driver gave: the result is then larger than rx_capacity, and the frame is lost.
+ * Reads one frame into the window. One byte behind the window shows a frame that is too large for
+ * the buffers the driver gave: the result is then larger than rx_capacity, and the frame is lost.
  */
 static ssize_t read_frame(struct virtio_net *net)
 {
@@ -274,7 +263,8 @@ static void receive(struct virtio_net *net)
             watch_tap(net, net->tap_events | EPOLLIN);
             return;
         }
-        /* Frames wait in the tap's own queue, and are dropped there when it is full, until a kick. */
+        /* Frames wait in the tap's own queue, and are dropped there when it is full, until a kick.
+         */
         watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
         if (!virtq_arm_kicks(&slot->vq))
             return;
@@ -309,9 +299,9 @@ static void set_tap_offloads(struct virtio_net *net)
     static const struct {
         unsigned feature, flag;
     } map[] = {
-        {VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM},   {VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4},
-        {VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6},   {VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN},
-        {VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4},   {VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6},
+        {VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM}, {VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4},
+        {VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6}, {VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN},
+        {VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4}, {VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6},
     };
     unsigned flags = 0;
     for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
@@ -358,18 +348,18 @@ static const struct virtio_device_ops net_ops = {
     .kicked = net_kicked,
 };
 
-static uint64_t offered_features(const struct virtio_net_config *config)
+static uint64_t offered_features(const struct virtio_net_options *options)
 {
-    uint64_t f = FEATURE(VIRTIO_NET_F_MAC) | FEATURE(VIRTIO_NET_F_STATUS) |
-                 FEATURE(VIRTIO_NET_F_MRG_RXBUF);
-    if (config->mtu != 0)
+    uint64_t f =
+        FEATURE(VIRTIO_NET_F_MAC) | FEATURE(VIRTIO_NET_F_STATUS) | FEATURE(VIRTIO_NET_F_MRG_RXBUF);
+    if (options->mtu != 0)
         f |= FEATURE(VIRTIO_NET_F_MTU);
-    if (config->offload)
+    if (options->offload)
         f |= FEATURE(VIRTIO_NET_F_CSUM) | FEATURE(VIRTIO_NET_F_GUEST_CSUM) |
              FEATURE(VIRTIO_NET_F_HOST_TSO4) | FEATURE(VIRTIO_NET_F_HOST_TSO6) |
              FEATURE(VIRTIO_NET_F_HOST_ECN) | FEATURE(VIRTIO_NET_F_GUEST_TSO4) |
              FEATURE(VIRTIO_NET_F_GUEST_TSO6) | FEATURE(VIRTIO_NET_F_GUEST_ECN);
-    if (config->offload && config->offload_uso)
+    if (options->offload && options->offload_uso)
         f |= FEATURE(VIRTIO_NET_F_HOST_USO) | FEATURE(VIRTIO_NET_F_GUEST_USO4) |
              FEATURE(VIRTIO_NET_F_GUEST_USO6);
     return f;
@@ -381,24 +371,25 @@ static void store_le16(uint8_t *p, uint16_t value)
     p[1] = (uint8_t)(value >> 8);
 }
 
-int virtio_net_init(struct virtio_net *net, const struct virtio_net_config *config,
+int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *options,
                     const struct guest_memory *mem, struct loop *loop, struct error *err)
 {
     static const uint16_t sizes[] = {VIRTIO_NET_QUEUE_SIZE, VIRTIO_NET_QUEUE_SIZE};
     memset(net, 0, sizeof(*net));
-    net->tap_fd = config->tap_fd;
-    net->mtu = config->mtu;
+    net->tap_fd = options->tap_fd;
+    net->mtu = options->mtu;
     net->tap = LOOP_SOURCE_INIT(tap_ready);
-    int r = virtio_device_init(&net->dev, &net_ops, config->name, VIRTIO_ID_NET,
+    int r = virtio_device_init(&net->dev, &net_ops, options->name, VIRTIO_ID_NET,
                                offered_features(config), sizes, ARRAY_SIZE(sizes), mem, loop, err);
     if (r < 0)
         return r;
     uint8_t *space = net->dev.config;
-    memcpy(space + offsetof(struct virtio_net_config_layout, mac), config->mac, 6);
-    store_le16(space + offsetof(struct virtio_net_config_layout, status), VIRTIO_NET_S_LINK_UP);
-    store_le16(space + offsetof(struct virtio_net_config_layout, max_virtqueue_pairs), 1);
-    store_le16(space + offsetof(struct virtio_net_config_layout, mtu), config->mtu);
-    net->dev.config_len = sizeof(struct virtio_net_config_layout);
+    memcpy(space + offsetof(struct virtio_net_config, mac), options->mac, 6);
+    store_le16(space + offsetof(struct virtio_net_config, status), VIRTIO_NET_S_LINK_UP);
+    store_le16(space + offsetof(struct virtio_net_config, max_virtqueue_pairs), 1);
+    store_le16(space + offsetof(struct virtio_net_config, mtu), options->mtu);
+    /* RSS fields and what follows are not offered. */
+    net->dev.config_len = offsetof(struct virtio_net_config, speed);
     return 0;
 }
 
@@ -411,6 +402,6 @@ void virtio_net_set_link(struct virtio_net *net, bool up)
 {
     uint8_t status[2];
     store_le16(status, up ? VIRTIO_NET_S_LINK_UP : 0);
-    virtio_device_config_changed(&net->dev, offsetof(struct virtio_net_config_layout, status),
-                                 status, sizeof(status));
+    virtio_device_config_changed(&net->dev, offsetof(struct virtio_net_config, status), status,
+                                 sizeof(status));
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * virtio-net over a tap: virtio 1.2 §5.1. One pair of queues; the configuration already has the field
- * for more. All of it runs on one I/O loop.
+ * virtio-net over a tap: virtio 1.2 §5.1. One pair of queues; the configuration already has the
+ * field for more. All of it runs on one I/O loop.
  *
  * Theory of operation. Nothing is copied here: a frame goes with one writev(2) from the guest's
  * buffers to the tap, and with one readv(2) from the tap into the guest's buffers, vnet header (12
- * bytes, §5.1.6) included, because the tap speaks the same header. For receiving, a window of chains
- * is kept popped, large enough for the largest frame the driver agreed to; a frame uses the first few
- * of them and num_buffers says how many (§5.1.6.4). Checksums and segmentation are the host kernel's.
+ * bytes, §5.1.6) included, because the tap speaks the same header. For receiving, a window of
+ * chains is kept popped, large enough for the largest frame the driver agreed to; a frame uses the
+ * first few of them and num_buffers says how many (§5.1.6.4). Checksums and segmentation are the
+ * host kernel's.
  */
 #ifndef PODVISOR_VIRTIO_NET_H
 #define PODVISOR_VIRTIO_NET_H
@@ -16,10 +17,11 @@
 
 #define VIRTIO_NET_QUEUE_SIZE 256
 
-/* Largest frame with its header: 65535 bytes of IPv6 payload, 40 + 14 of headers, 12 of vnet header. */
+/* Largest frame with its header: 65535 bytes of IPv6 payload, 40 + 14 of headers, 12 of vnet
+ * header. */
 #define VIRTIO_NET_FRAME_MAX 65601
 
-struct virtio_net_config {
+struct virtio_net_options {
     const char *name;
     int tap_fd; /* borrowed; IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, header size 12, non-blocking */
     uint8_t mac[6];
@@ -59,8 +61,8 @@ struct virtio_net {
     struct iovec tx_iov[VIRTIO_NET_QUEUE_SIZE];
 };
 
-/* Everything in `config` but the descriptor is copied. Returns 0 or a negative errno. */
-int virtio_net_init(struct virtio_net *net, const struct virtio_net_config *config,
+/* Everything in `options` but the descriptor is copied. Returns 0 or a negative errno. */
+int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *options,
                     const struct guest_memory *mem, struct loop *loop, struct error *err);
 
 /* The device is stopped and its loop no longer runs. */

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Thin, total wrappers over the KVM ioctls; no state, any thread. See kvm.h for the specification. */
+/* Thin, total wrappers over the KVM ioctls; no state, any thread. See kvm.h for the specification.
+ */
 #include "kvm.h"
 #include <podvisor/cleanup.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define CAP(cap, is_required, why) {.id = (cap), .name = #cap, .required = (is_required), .purpose = (why)}
+#define CAP(cap, is_required, why)                                             \
+    {                                                                          \
+        .id = (cap), .name = #cap, .required = (is_required), .purpose = (why) \
+    }
 
 const struct kvm_capability kvm_capabilities[] = {
     CAP(KVM_CAP_USER_MEMORY, true, "guest RAM"),

@@ -4,8 +4,8 @@
  * Nothing else in the tree calls ioctl() on /dev/kvm, a VM or a vCPU. Source: the kernel's
  * Documentation/virt/kvm/api.rst; section numbers below are its.
  *
- * All functions return 0 (or the value described) or a negative errno; which descriptor each takes is
- * in its name: sys = /dev/kvm, vm, vcpu.
+ * All functions return 0 (or the value described) or a negative errno; which descriptor each takes
+ * is in its name: sys = /dev/kvm, vm, vcpu.
  */
 #ifndef PODVISOR_VMM_KVM_H
 #define PODVISOR_VMM_KVM_H
@@ -49,27 +49,28 @@ struct kvm_msr_table {
     struct kvm_msr_entry entry[KVM_MSR_MAX];
 };
 
-int kvm_sys_get_api_version(int kvm_fd);                     /* §4.1; the version, 12 */
-int kvm_sys_create_vm(int kvm_fd);                           /* §4.2; a descriptor */
-int kvm_sys_check_extension(int kvm_fd, int capability);     /* §4.4; 0 = absent */
-int kvm_sys_get_vcpu_mmap_size(int kvm_fd);                  /* §4.5; bytes */
+int kvm_sys_get_api_version(int kvm_fd);                 /* §4.1; the version, 12 */
+int kvm_sys_create_vm(int kvm_fd);                       /* §4.2; a descriptor */
+int kvm_sys_check_extension(int kvm_fd, int capability); /* §4.4; 0 = absent */
+int kvm_sys_get_vcpu_mmap_size(int kvm_fd);              /* §4.5; bytes */
 int kvm_sys_get_supported_cpuid(int kvm_fd, struct kvm_cpuid_table *ret_table); /* §4.46 */
 
 /* Checks the API version and every required capability; names the first one missing. */
 int kvm_sys_require(int kvm_fd, struct error *err);
 
 int kvm_vm_set_user_memory_region(int vm_fd, uint32_t slot, uint64_t gpa, uint64_t size,
-                                  const void *hva);           /* §4.35; size 0 deletes */
-int kvm_vm_set_tss_addr(int vm_fd, uint64_t gpa);             /* §4.36 */
-int kvm_vm_set_identity_map_addr(int vm_fd, uint64_t gpa);    /* §4.41 */
+                                  const void *hva);               /* §4.35; size 0 deletes */
+int kvm_vm_set_tss_addr(int vm_fd, uint64_t gpa);                 /* §4.36 */
+int kvm_vm_set_identity_map_addr(int vm_fd, uint64_t gpa);        /* §4.41 */
 int kvm_vm_enable_split_irqchip(int vm_fd, unsigned ioapic_pins); /* §7.5 */
-int kvm_vm_enable_x2apic_api(int vm_fd);                      /* §7.7: 32-bit ids, no broadcast quirk */
-int kvm_vm_create_vcpu(int vm_fd, unsigned id);               /* §4.7; a descriptor */
+int kvm_vm_enable_x2apic_api(int vm_fd);        /* §7.7: 32-bit ids, no broadcast quirk */
+int kvm_vm_create_vcpu(int vm_fd, unsigned id); /* §4.7; a descriptor */
 int kvm_vm_set_gsi_routing(int vm_fd, const struct kvm_routing_table *table); /* §4.52 */
 int kvm_vm_irqfd(int vm_fd, int event_fd, uint32_t gsi, bool assign);         /* §4.75 */
 /* §4.59; signals event_fd on a guest write of any length at `gpa` (MMIO). */
 int kvm_vm_ioeventfd(int vm_fd, int event_fd, uint64_t gpa, bool assign);
-int kvm_vm_signal_msi(int vm_fd, uint64_t address, uint32_t data); /* §4.70; 1 delivered, 0 blocked */
+int kvm_vm_signal_msi(int vm_fd, uint64_t address,
+                      uint32_t data); /* §4.70; 1 delivered, 0 blocked */
 
 int kvm_vcpu_run(int vcpu_fd); /* §4.10; -EINTR when kicked */
 int kvm_vcpu_get_regs(int vcpu_fd, struct kvm_regs *ret_regs);
@@ -79,7 +80,8 @@ int kvm_vcpu_set_sregs(int vcpu_fd, const struct kvm_sregs *sregs);
 int kvm_vcpu_get_fpu(int vcpu_fd, struct kvm_fpu *ret_fpu);
 int kvm_vcpu_set_fpu(int vcpu_fd, const struct kvm_fpu *fpu);
 int kvm_vcpu_set_cpuid(int vcpu_fd, const struct kvm_cpuid_table *table); /* §4.20 */
-int kvm_vcpu_set_msrs(int vcpu_fd, const struct kvm_msr_table *table); /* -EINVAL if one was refused */
+int kvm_vcpu_set_msrs(int vcpu_fd,
+                      const struct kvm_msr_table *table); /* -EINVAL if one was refused */
 int kvm_vcpu_get_lapic(int vcpu_fd, struct kvm_lapic_state *ret_lapic);
 int kvm_vcpu_set_lapic(int vcpu_fd, const struct kvm_lapic_state *lapic);
 int kvm_vcpu_set_mp_state(int vcpu_fd, uint32_t state); /* §4.39, KVM_MP_STATE_… */

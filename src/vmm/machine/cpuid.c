@@ -32,7 +32,8 @@ static void patch_leaf1(struct kvm_cpuid_entry2 *e, uint32_t apic_id, uint32_t c
         e->edx &= ~LEAF1_EDX_HTT;
 }
 
-/* Leaf 4 (Intel) and 0x8000001d (AMD): who shares a cache. L3 is everybody's, the rest a core's own. */
+/* Leaf 4 (Intel) and 0x8000001d (AMD): who shares a cache. L3 is everybody's, the rest a core's
+ * own. */
 static void patch_cache(struct kvm_cpuid_entry2 *e, uint32_t cpus)
 {
     uint32_t type = e->eax & 0x1f, level = (e->eax >> 5) & 7;

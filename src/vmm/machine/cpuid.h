@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the guest's processors say of themselves: KVM's supported leaves with our topology (one socket,
- * one thread a core). Pure functions; Intel SDM vol. 2A CPUID, AMD APM vol. 3 appendix E.
+ * What the guest's processors say of themselves: KVM's supported leaves with our topology (one
+ * socket, one thread a core). Pure functions; Intel SDM vol. 2A CPUID, AMD APM vol. 3 appendix E.
  */
 #ifndef PODVISOR_VMM_CPUID_H
 #define PODVISOR_VMM_CPUID_H
@@ -10,7 +10,8 @@
 
 /*
  * Rewrites `table` (KVM_GET_SUPPORTED_CPUID's answer) for the processor with this APIC id out of
- * `cpus`. `tsc_deadline`: KVM_CAP_TSC_DEADLINE_TIMER is there, which the supported leaves do not say.
+ * `cpus`. `tsc_deadline`: KVM_CAP_TSC_DEADLINE_TIMER is there, which the supported leaves do not
+ * say.
  */
 void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id, uint32_t cpus,
                     bool tsc_deadline);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Assembly of a machine's devices and the glue between them and KVM, the console hub and the machine's
- * events. Construction on the main thread; callbacks on the thread that each says.
+ * Assembly of a machine's devices and the glue between them and KVM, the console hub and the
+ * machine's events. Construction on the main thread; callbacks on the thread that each says.
  */
 #include "devices.h"
 #include "../sandbox/sandbox.h"
@@ -10,7 +10,8 @@
 #include <podvisor/log.h>
 #include <string.h>
 
-/* vCPU thread: ports and pages that end or restart the machine. The vCPU must not go on meanwhile. */
+/* vCPU thread: ports and pages that end or restart the machine. The vCPU must not go on meanwhile.
+ */
 
 static void stop_here(struct machine *m, unsigned event)
 {
@@ -242,7 +243,7 @@ static int create_nets(struct machine_devices *d, struct error *err)
     int r = 0;
     for (unsigned i = 0; r == 0 && i < m->config->net_count; i++) {
         const struct machine_net *config = &m->config->net[i];
-        struct virtio_net_config net = {
+        struct virtio_net_options net = {
             .name = config->name,
             .tap_fd = config->tap_fd,
             .mtu = config->mtu,
@@ -277,7 +278,7 @@ static int create_others(struct machine_devices *d, struct error *err)
             r = add_function(d, &d->rng.dev, err);
     }
     if (r == 0 && m->config->balloon) {
-        struct virtio_balloon_config balloon = {
+        struct virtio_balloon_options balloon = {
             .name = "balloon",
             .deflate_on_oom = m->config->balloon_deflate_on_oom,
             .page_reporting = m->config->free_page_reporting,

@@ -60,7 +60,8 @@ struct machine_devices {
     unsigned function_count;
 };
 
-/* Builds everything `m->config` asks for. VM, memory and consoles of `m` exist. 0 or negative errno. */
+/* Builds everything `m->config` asks for. VM, memory and consoles of `m` exist. 0 or negative
+ * errno. */
 int machine_devices_create(struct machine_devices *devices, struct machine *m, struct error *err);
 
 /* vCPU and I/O threads have ended. Harmless after a failed or no creation. */

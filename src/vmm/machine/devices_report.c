@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What `vmm ctl status` and `vmm ctl metrics` say of devices. Main thread; relaxed reads of counters. */
+/* What `vmm ctl status` and `vmm ctl metrics` say of devices. Main thread; relaxed reads of
+ * counters. */
 #include "devices.h"
 #include <podvisor/json_write.h>
 
@@ -98,7 +99,9 @@ static void write_balloon(struct machine_devices *d, struct json_writer *w)
         unsigned tag;
         const char *name;
     } stats[] = {
-        {4, "guestFreeBytes"}, {5, "guestTotalBytes"}, {6, "guestAvailableBytes"},
+        {4, "guestFreeBytes"},
+        {5, "guestTotalBytes"},
+        {6, "guestAvailableBytes"},
         {7, "guestCacheBytes"},
     };
     for (unsigned i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {

@@ -40,7 +40,8 @@ int irq_function_init(struct irq_function *fn, struct irq_controller *irq, unsig
     return 0;
 }
 
-/* The whole table goes to KVM each time: callers change routes only when a message really changed. */
+/* The whole table goes to KVM each time: callers change routes only when a message really changed.
+ */
 static void upload(struct irq_controller *irq)
 {
     uint32_t n = 0;
@@ -80,8 +81,9 @@ static void set_route(struct irq_controller *irq, unsigned gsi, const struct msi
 }
 
 /*
- * A masked vector keeps its route: the function holds back its interrupts itself (the pending bits),
- * and a guest that masks and unmasks around every change of affinity would cost two uploads for none.
+ * A masked vector keeps its route: the function holds back its interrupts itself (the pending
+ * bits), and a guest that masks and unmasks around every change of affinity would cost two uploads
+ * for none.
  */
 static void function_route(void *ctx, unsigned vector, const struct msi_message *msg)
 {

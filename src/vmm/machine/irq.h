@@ -4,8 +4,8 @@
  * interrupts, KVM_SIGNAL_MSI for the I/O APIC's pins (the chip itself is src/vmm/platform/ioapic.c;
  * KVM is told its pins' messages so that it forwards their EOIs). KVM API §4.52, §4.75, §4.70.
  *
- * Set-up happens on the main thread before vCPUs run; routing changes come from vCPU threads and are
- * serialised here; raising is lock-free and may come from any thread.
+ * Set-up happens on the main thread before vCPUs run; routing changes come from vCPU threads and
+ * are serialised here; raising is lock-free and may come from any thread.
  */
 #ifndef PODVISOR_VMM_IRQ_H
 #define PODVISOR_VMM_IRQ_H

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <sys/signalfd.h>
 
-#define DEVICE_POLL_NS        NSEC_PER_MSEC
-#define TRIPLE_FAULT_WINDOW   (60 * NSEC_PER_SEC)
-#define TRIPLE_FAULT_MAX      5
-#define CONSOLE_FLUSH_MS      1000
-#define CONTROL_FLUSH_MS      200
+#define DEVICE_POLL_NS      NSEC_PER_MSEC
+#define TRIPLE_FAULT_WINDOW (60 * NSEC_PER_SEC)
+#define TRIPLE_FAULT_MAX    5
+#define CONSOLE_FLUSH_MS    1000
+#define CONTROL_FLUSH_MS    200
 
 const char *machine_state_name(enum machine_state state)
 {
@@ -125,8 +125,9 @@ static void all_parked(struct loop_work *work)
         m->state = MACHINE_RUNNING;
         m->first_run_ns = clock_now_ns();
         vcpu_group_release(&m->vcpus);
-        log_debug("machine", "guest started %llu us after exec",
-                  (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
+        log_debug(
+            "machine", "guest started %llu us after exec",
+            (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
         break;
     case MACHINE_PAUSING:
         m->state = MACHINE_PAUSED;
@@ -416,7 +417,8 @@ int machine_run(struct machine *m, int signal_fd, struct error *err)
         r = vcpu_group_start(&m->vcpus, err);
     if (r == 0)
         r = loop_add(&m->loop, &m->signals, signal_fd, EPOLLIN, err);
-    /* From here on this thread can start nothing and open nothing either; now the hostile kernel. */
+    /* From here on this thread can start nothing and open nothing either; now the hostile kernel.
+     */
     if (r == 0)
         r = sandbox_thread(SANDBOX_MAIN, m->config->sandbox, err);
     if (r == 0)

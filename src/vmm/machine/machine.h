@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The machine: everything that one VM is made of, and its life. Owned and driven by the main thread.
+ * The machine: everything that one VM is made of, and its life. Owned and driven by the main
+ * thread.
  *
  * Theory of operation. The machine is always in one state; vCPU threads and devices only report
  * events (reset wanted, power off, crash), which the main loop takes up:
@@ -9,10 +10,11 @@
  *                              |  \--pause-> PAUSING --all parked--^
  *                              +--reset--> RESETTING --all parked, devices drained, RAM cleared,
  *                              |                      kernel loaded again--> RUNNING or PAUSED
- *                              +--power off, crash, stop, debug exit--> ENDING --> machine_run() returns
+ *                              +--power off, crash, stop, debug exit--> ENDING --> machine_run()
+ * returns
  *
- * Reset is asynchronous in the devices (a request in flight must finish first), so the machine polls
- * their status once a millisecond. Nothing here ever waits for the guest.
+ * Reset is asynchronous in the devices (a request in flight must finish first), so the machine
+ * polls their status once a millisecond. Nothing here ever waits for the guest.
  */
 #ifndef PODVISOR_VMM_MACHINE_H
 #define PODVISOR_VMM_MACHINE_H

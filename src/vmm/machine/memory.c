@@ -30,7 +30,8 @@ static unsigned huge_page_log(enum machine_memory_backing backing)
     return 0;
 }
 
-/* An address range of `size` bytes at a multiple of `align`, inaccessible, guard pages on both sides. */
+/* An address range of `size` bytes at a multiple of `align`, inaccessible, guard pages on both
+ * sides. */
 static uint8_t *reserve_range(uint64_t size, uint64_t align)
 {
     uint64_t total = size + align + 2 * GUARD_SIZE;
@@ -70,7 +71,8 @@ static int map_region(struct machine_memory *mem, gpa_t base, uint64_t size, uin
         error_sys(err, code, "cannot map %llu MiB of guest memory",
                   (unsigned long long)(size >> 20));
         if (log != 0)
-            error_hint(err, "reserve huge pages: /sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
+            error_hint(err,
+                       "reserve huge pages: /sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
                        1u << (log - 10));
         munmap(ram - GUARD_SIZE, size + 2 * GUARD_SIZE);
         return -code;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * vmm-monitor: the program that is the virtual machine. `vmm` execs it with a descriptor of a struct
- * machine_config (docs/adr/0001); nobody else starts it. This file owns the process: configuration,
- * signals, privileges, the termination message and the exit code. Main thread.
+ * vmm-monitor: the program that is the virtual machine. `vmm` execs it with a descriptor of a
+ * struct machine_config (docs/adr/0001); nobody else starts it. This file owns the process:
+ * configuration, signals, privileges, the termination message and the exit code. Main thread.
  */
-#include "machine.h"
 #include "../sandbox/sandbox.h"
+#include "machine.h"
 #include <malloc.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/clock.h>
@@ -40,8 +40,9 @@ static int read_config(int fd, struct error *err)
     if (n != (ssize_t)sizeof(config) || st.st_size != (off_t)sizeof(config) ||
         config.magic != MACHINE_CONFIG_MAGIC || config.version != MACHINE_CONFIG_VERSION ||
         config.size != sizeof(config))
-        return error_set(err, EPROTO,
-                         "vmm and vmm-monitor are of different versions; install both from one build");
+        return error_set(
+            err, EPROTO,
+            "vmm and vmm-monitor are of different versions; install both from one build");
     if (config.cpus < 1 || config.cpus > MACHINE_CPU_MAX || config.disk_count > MACHINE_DISK_MAX ||
         config.net_count > MACHINE_NET_MAX ||
         memchr(config.cmdline, 0, sizeof(config.cmdline)) == NULL)
@@ -67,11 +68,16 @@ static int open_signals(struct error *err)
 static size_t list_fds(int *fds, int config_fd, int signal_fd)
 {
     size_t n = 0;
-    const int fixed[] = {STDERR_FILENO,         config_fd,
-                         signal_fd,             config.kvm_fd,
-                         config.kernel_fd,      config.initrd_fd,
-                         config.console_in_fd,  config.console_out_fd,
-                         config.control_fd,     config.termination_fd};
+    const int fixed[] = {STDERR_FILENO,
+                         config_fd,
+                         signal_fd,
+                         config.kvm_fd,
+                         config.kernel_fd,
+                         config.initrd_fd,
+                         config.console_in_fd,
+                         config.console_out_fd,
+                         config.control_fd,
+                         config.termination_fd};
     for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
         fds[n++] = fixed[i];
     for (unsigned i = 0; i < config.disk_count; i++)

@@ -15,38 +15,38 @@
 
 #define VCPU_STACK_SIZE (128 * 1024)
 
-#define MSR_IA32_MISC_ENABLE      0x1a0
-#define MISC_ENABLE_FAST_STRING   1
-#define MSR_MTRR_DEF_TYPE         0x2ff
-#define MTRR_DEF_ENABLED_WB       0x806
-#define LAPIC_LVT_LINT0           0x350
-#define LAPIC_LVT_LINT1           0x360
-#define LAPIC_DELIVERY_EXTINT     (7u << 8)
-#define LAPIC_DELIVERY_NMI        (4u << 8)
+#define MSR_IA32_MISC_ENABLE    0x1a0
+#define MISC_ENABLE_FAST_STRING 1
+#define MSR_MTRR_DEF_TYPE       0x2ff
+#define MTRR_DEF_ENABLED_WB     0x806
+#define LAPIC_LVT_LINT0         0x350
+#define LAPIC_LVT_LINT1         0x360
+#define LAPIC_DELIVERY_EXTINT   (7u << 8)
+#define LAPIC_DELIVERY_NMI      (4u << 8)
 
 /*
- * Registers that a kernel may leave behind and that must not survive a reset: above all the KVM clock
- * areas, into which KVM would go on writing after RAM was cleared.
+ * Registers that a kernel may leave behind and that must not survive a reset: above all the KVM
+ * clock areas, into which KVM would go on writing after RAM was cleared.
  */
 static const struct kvm_msr_entry reset_msrs[] = {
     {.index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
     {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_DEF_ENABLED_WB},
-    {.index = 0x174},                              /* IA32_SYSENTER_CS */
-    {.index = 0x175},                              /* IA32_SYSENTER_ESP */
-    {.index = 0x176},                              /* IA32_SYSENTER_EIP */
+    {.index = 0x174},                             /* IA32_SYSENTER_CS */
+    {.index = 0x175},                             /* IA32_SYSENTER_ESP */
+    {.index = 0x176},                             /* IA32_SYSENTER_EIP */
     {.index = 0x277, .data = 0x0007040600070406}, /* IA32_PAT after reset, SDM vol. 3 §11.12.4 */
-    {.index = 0x6e0},                              /* IA32_TSC_DEADLINE */
-    {.index = 0xc0000081},                         /* STAR */
-    {.index = 0xc0000082},                         /* LSTAR */
-    {.index = 0xc0000083},                         /* CSTAR */
-    {.index = 0xc0000084},                         /* SFMASK */
-    {.index = 0xc0000102},                         /* KERNEL_GS_BASE */
-    {.index = 0xc0000103},                         /* TSC_AUX */
-    {.index = 0x4b564d00},                         /* KVM wall clock */
-    {.index = 0x4b564d01},                         /* KVM system time */
-    {.index = 0x4b564d02},                         /* KVM async page fault */
-    {.index = 0x4b564d03},                         /* KVM steal time */
-    {.index = 0x4b564d04},                         /* KVM PV EOI */
+    {.index = 0x6e0},                             /* IA32_TSC_DEADLINE */
+    {.index = 0xc0000081},                        /* STAR */
+    {.index = 0xc0000082},                        /* LSTAR */
+    {.index = 0xc0000083},                        /* CSTAR */
+    {.index = 0xc0000084},                        /* SFMASK */
+    {.index = 0xc0000102},                        /* KERNEL_GS_BASE */
+    {.index = 0xc0000103},                        /* TSC_AUX */
+    {.index = 0x4b564d00},                        /* KVM wall clock */
+    {.index = 0x4b564d01},                        /* KVM system time */
+    {.index = 0x4b564d02},                        /* KVM async page fault */
+    {.index = 0x4b564d03},                        /* KVM steal time */
+    {.index = 0x4b564d04},                        /* KVM PV EOI */
 };
 
 /* How many of them differ from what KVM gives a new vCPU; only these are set at first boot. */
@@ -57,7 +57,8 @@ static void kick_handler(int sig)
     (void)sig;
 }
 
-/* Written by the main thread while the vCPU thread may be inside KVM_RUN: that is what it is for. */
+/* Written by the main thread while the vCPU thread may be inside KVM_RUN: that is what it is for.
+ */
 static void set_immediate_exit(struct vcpu *v, uint8_t value)
 {
     __atomic_store_n(&v->run->immediate_exit, value, __ATOMIC_SEQ_CST);
@@ -195,7 +196,8 @@ static void handle_exit(struct vcpu *v)
     }
 }
 
-/* Waits while parking is wanted, then resets the processor if asked to; false: the thread must end. */
+/* Waits while parking is wanted, then resets the processor if asked to; false: the thread must end.
+ */
 static bool wait_released(struct vcpu *v)
 {
     struct vcpu_group *g = v->group;
@@ -243,7 +245,8 @@ static void run_guest(struct vcpu *v)
         }
         /*
          * An instruction whose exit was handled but not completed (KVM finishes a read on the next
-         * entry) is completed here, so that a parked vCPU has no half-done access: §5, "immediate_exit".
+         * entry) is completed here, so that a parked vCPU has no half-done access: §5,
+         * "immediate_exit".
          */
         set_immediate_exit(v, 1);
         (void)kvm_vcpu_run(v->fd);

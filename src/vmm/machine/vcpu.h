@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The virtual processors: one thread each, which does nothing but KVM_RUN and what its exits ask for.
+ * The virtual processors: one thread each, which does nothing but KVM_RUN and what its exits ask
+ * for.
  *
- * Theory of operation. All vCPUs of a machine share one state: parked or running. vcpu_group_start()
- * makes the threads; each prepares its processor, installs its sandbox and parks. Once all are parked
- * the group posts `parked` to the main loop. The machine then may do what needs a standing still
- * guest (load the kernel, reset devices, pause) and lets go with vcpu_group_release(). So the first
- * boot, a reset and a pause are the same path. To park running vCPUs the main thread raises
- * park_wanted and kicks each thread: immediate_exit closes the race between the check and KVM_RUN, the
- * signal ends a KVM_RUN in progress. KVM API §4.10, §5 (struct kvm_run).
+ * Theory of operation. All vCPUs of a machine share one state: parked or running.
+ * vcpu_group_start() makes the threads; each prepares its processor, installs its sandbox and
+ * parks. Once all are parked the group posts `parked` to the main loop. The machine then may do
+ * what needs a standing still guest (load the kernel, reset devices, pause) and lets go with
+ * vcpu_group_release(). So the first boot, a reset and a pause are the same path. To park running
+ * vCPUs the main thread raises park_wanted and kicks each thread: immediate_exit closes the race
+ * between the check and KVM_RUN, the signal ends a KVM_RUN in progress. KVM API §4.10, §5 (struct
+ * kvm_run).
  *
  * Main thread: all functions here. vCPU threads: the callbacks in vcpu_ops.
  */
@@ -27,7 +29,8 @@ struct vcpu_group;
 
 /* Called by vCPU threads. */
 struct vcpu_ops {
-    /* Once, before anything of the guest runs: install the thread's sandbox. 0 or a negative errno. */
+    /* Once, before anything of the guest runs: install the thread's sandbox. 0 or a negative errno.
+     */
     int (*thread_started)(void *ctx, struct error *err);
     /* The guest ended a level-triggered interrupt of the I/O APIC. */
     void (*ioapic_eoi)(void *ctx, uint8_t vector);
@@ -45,7 +48,7 @@ struct vcpu {
     pthread_t thread;
     bool started;
     struct kvm_run *run;
-    bool reset_needed;   /* group->lock */
+    bool reset_needed; /* group->lock */
     struct kvm_sregs initial_sregs;
     struct kvm_lapic_state initial_lapic;
     atomic_uint_fast64_t exits; /* metrics */
@@ -75,7 +78,8 @@ struct vcpu_group {
 };
 
 /*
- * Creates `count` vCPUs in the VM. Memory and the split irqchip are there already. Borrows everything.
+ * Creates `count` vCPUs in the VM. Memory and the split irqchip are there already. Borrows
+ * everything.
  */
 int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned count,
                     const struct vcpu_ops *ops, void *ctx, struct bus *pio, struct bus *mmio,
