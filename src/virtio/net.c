@@ -380,7 +380,7 @@ int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *opt
     net->mtu = options->mtu;
     net->tap = LOOP_SOURCE_INIT(tap_ready);
     int r = virtio_device_init(&net->dev, &net_ops, options->name, VIRTIO_ID_NET,
-                               offered_features(config), sizes, ARRAY_SIZE(sizes), mem, loop, err);
+                               offered_features(options), sizes, ARRAY_SIZE(sizes), mem, loop, err);
     if (r < 0)
         return r;
     uint8_t *space = net->dev.config;
