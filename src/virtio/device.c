@@ -351,6 +351,9 @@ void virtio_device_stopped(struct virtio_device *dev)
 void virtio_device_fail(struct virtio_device *dev, const char *why)
 {
     dev->serving = false;
+    /* So that no loop over a queue, wherever it stands now, finds or awaits anything more. */
+    for (unsigned i = 0; i < dev->queue_count; i++)
+        dev->queue[i].vq.broken = true;
     pthread_mutex_lock(&dev->lock);
     bool first = mark_failed(dev);
     pthread_mutex_unlock(&dev->lock);

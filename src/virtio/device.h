@@ -155,9 +155,10 @@ static inline bool virtio_device_has(const struct virtio_device *dev, unsigned b
 void virtio_device_stopped(struct virtio_device *dev);
 
 /*
- * I/O loop: the driver broke a rule. Sets DEVICE_NEEDS_RESET (§2.1.2), tells the driver, counts and
- * logs at a bounded rate. The device does nothing more until reset; requests in flight still
- * finish.
+ * I/O loop, between start and stopped: the driver broke a rule. Sets DEVICE_NEEDS_RESET (§2.1.2),
+ * tells the driver, counts and logs at a bounded rate. The device does nothing more until reset:
+ * kicked() is not called, every queue is broken (pops nothing, arms nothing); requests in flight
+ * are still completed. `why` is a literal or a virtq's fault.
  */
 void virtio_device_fail(struct virtio_device *dev, const char *why);
 
