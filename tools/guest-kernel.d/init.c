@@ -1,0 +1,842 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * PID 1 of the Linux test guest: runs the tests named on the kernel command line and reports each on the console.
+ *
+ *   podvisor.test=info,disk,net      which tests, in this order (README.md lists them and their parameters)
+ *   podvisor.end=poweroff            what follows the last one: poweroff, reboot or stay
+ *
+ * One line a result, written in one piece:  GUEST ok <test> <details>  |  GUEST fail <test> <reason>
+ * and at the end  GUEST done ok=<n> fail=<n>.
+ *
+ * Each test runs in a child with a deadline, so that a device that never answers is a failed test and not a hang.
+ * Another child waits for the ACPI power button as long as the guest is up.
+ *
+ * Linked statically against musl: a small image with next to no start-up, and none of the AVX code that glibc would
+ * pick from CPUID, whose registers a kernel booted with noxsave does not save.
+ * Under shadow paging a system call costs a millisecond and user code nothing: hence the large buffers and O_DIRECT.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/input.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHUNK (1u << 20) /* bytes a read or write of the bulk tests */
+#define SECTOR_ALIGN 4096u
+
+static char cmdline[4096];
+static char chunk[CHUNK] __attribute__((aligned(SECTOR_ALIGN)));
+static int console = -1;
+
+/* ---- Text ---------------------------------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
+{
+        char line[512] = "GUEST ";
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vsnprintf(line + 6, sizeof(line) - 7, fmt, ap);
+        va_end(ap);
+        n = n < (int)sizeof(line) - 8 ? n + 6 : (int)sizeof(line) - 2;
+        line[n++] = '\n';
+        (void)!write(console, line, (size_t)n);
+}
+
+/* Reports a failure with errno, and gives the value that a test returns for it. */
+static int fail(const char *test, const char *what)
+{
+        say("fail %s %s: %s", test, what, strerror(errno));
+        return -1;
+}
+
+static size_t read_file(const char *path, char *buf, size_t size)
+{
+        size_t len = 0;
+        int fd = open(path, O_RDONLY);
+
+        buf[0] = '\0';
+        if (fd < 0)
+                return 0;
+        while (len < size - 1) {
+                ssize_t n = read(fd, buf + len, size - 1 - len);
+
+                if (n <= 0)
+                        break;
+                len += n;
+        }
+        close(fd);
+        buf[len] = '\0';
+        return len;
+}
+
+static int write_file(const char *path, const char *text)
+{
+        int fd = open(path, O_WRONLY);
+        ssize_t n;
+
+        if (fd < 0)
+                return -1;
+        n = write(fd, text, strlen(text));
+        close(fd);
+        return n < 0 ? -1 : 0;
+}
+
+/* The rest of the line that begins with key in text, without the blanks and the colon between them; NULL if none. */
+static char *field(char *text, const char *key)
+{
+        size_t len = strlen(key);
+
+        for (char *p = text; p && *p; p = strchr(p, '\n'), p = p ? p + 1 : NULL) {
+                char *value = p + len;
+
+                if (strncmp(p, key, len) != 0)
+                        continue;
+                value += strspn(value, " \t:");
+                value[strcspn(value, "\n")] = '\0';
+                return value;
+        }
+        return NULL;
+}
+
+/* ---- Command line parameters --------------------------------------------------------------------------------------- */
+
+/* Copies the value of the word podvisor.<name>=<value>; the default if there is none. */
+static const char *param(const char *name, const char *otherwise)
+{
+        static char values[512];
+        static size_t used;
+        size_t name_len = strlen(name);
+
+        for (char *p = cmdline; *p;) {
+                size_t len = strcspn(p, " \n");
+
+                if (len > 9 + name_len && strncmp(p, "podvisor.", 9) == 0 && strncmp(p + 9, name, name_len) == 0 &&
+                    p[9 + name_len] == '=') {
+                        size_t value_len = len - name_len - 10;
+                        char *value = values + used;
+
+                        if (used + value_len + 1 > sizeof(values))
+                                return otherwise;
+                        memcpy(value, p + 10 + name_len, value_len);
+                        value[value_len] = '\0';
+                        used += value_len + 1;
+                        return value;
+                }
+                p += len;
+                p += strspn(p, " \n");
+        }
+        return otherwise;
+}
+
+static unsigned long number(const char *name, unsigned long otherwise)
+{
+        const char *value = param(name, NULL);
+
+        return value ? (unsigned long)atol(value) : otherwise;
+}
+
+/* ---- Time, pattern, SHA-256 ---------------------------------------------------------------------------------------- */
+
+static unsigned long now_us(void)
+{
+        struct timeval tv;
+
+        gettimeofday(&tv, NULL);
+        return tv.tv_sec * 1000000ul + tv.tv_usec;
+}
+
+/* The byte stream that the disk and network tests write: little-endian words of a 64-bit LCG, starting from seed. */
+static void fill_pattern(char *buf, size_t size, uint64_t *state)
+{
+        for (size_t i = 0; i < size; i += sizeof(*state)) {
+                *state = *state * 6364136223846793005u + 1442695040888963407u;
+                memcpy(buf + i, state, sizeof(*state));
+        }
+}
+
+struct sha256 {
+        uint32_t h[8];
+        unsigned char block[64];
+        size_t total;
+};
+
+static const uint32_t sha256_k[64] = {
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static uint32_t ror(uint32_t v, int n)
+{
+        return v >> n | v << (32 - n);
+}
+
+static void sha256_block(struct sha256 *s, const unsigned char *p)
+{
+        uint32_t w[64], v[8];
+
+        for (int i = 0; i < 16; i++) {
+                memcpy(&w[i], p + i * 4, 4);
+                w[i] = __builtin_bswap32(w[i]);
+        }
+        for (int i = 16; i < 64; i++)
+                w[i] = w[i - 16] + (ror(w[i - 15], 7) ^ ror(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
+                       (ror(w[i - 2], 17) ^ ror(w[i - 2], 19) ^ w[i - 2] >> 10);
+        memcpy(v, s->h, sizeof(v));
+        for (int i = 0; i < 64; i++) {
+                uint32_t t1 = v[7] + (ror(v[4], 6) ^ ror(v[4], 11) ^ ror(v[4], 25)) +
+                                  ((v[4] & v[5]) ^ (~v[4] & v[6])) + sha256_k[i] + w[i];
+                uint32_t t2 = (ror(v[0], 2) ^ ror(v[0], 13) ^ ror(v[0], 22)) +
+                                  ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+
+                for (int j = 7; j > 0; j--)
+                        v[j] = v[j - 1];
+                v[4] += t1;
+                v[0] = t1 + t2;
+        }
+        for (int i = 0; i < 8; i++)
+                s->h[i] += v[i];
+}
+
+static void sha256_init(struct sha256 *s)
+{
+        static const uint32_t start[8] = {
+                0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+        };
+
+        memcpy(s->h, start, sizeof(start));
+        s->total = 0;
+}
+
+static void sha256_add(struct sha256 *s, const void *data, size_t size)
+{
+        const unsigned char *p = data;
+
+        while (size) {
+                size_t fill = s->total % 64, n = 64 - fill < size ? 64 - fill : size;
+
+                if (n == 64) {
+                        sha256_block(s, p);
+                } else {
+                        memcpy(s->block + fill, p, n);
+                        if (fill + n == 64)
+                                sha256_block(s, s->block);
+                }
+                s->total += n;
+                p += n;
+                size -= n;
+        }
+}
+
+static void sha256_end(struct sha256 *s, char hex[65])
+{
+        static const unsigned char pad[64] = { 0x80 };
+        uint64_t bits = __builtin_bswap64(s->total * 8);
+
+        sha256_add(s, pad, (119 - s->total % 64) % 64 + 1);
+        sha256_add(s, &bits, sizeof(bits));
+        for (int i = 0; i < 8; i++)
+                snprintf(hex + i * 8, 9, "%08x", s->h[i]);
+}
+
+/* ---- info ---------------------------------------------------------------------------------------------------------- */
+
+/* Prints "what name=<entry> <key>=<contents of dir/entry/file>" for each entry of a sysfs folder. */
+static void list_folder(const char *dir, const char *what, const char *file, const char *key)
+{
+        DIR *d = opendir(dir);
+        struct dirent *e;
+
+        while (d && (e = readdir(d))) {
+                char path[512], value[128];
+
+                if (e->d_name[0] == '.')
+                        continue;
+                snprintf(path, sizeof(path), "%s/%s/%s", dir, e->d_name, file);
+                read_file(path, value, sizeof(value));
+                value[strcspn(value, "\n")] = '\0';
+                say("info %s name=%s %s=%s", what, e->d_name, key, value);
+        }
+        if (d)
+                closedir(d);
+}
+
+static int test_info(void)
+{
+        struct utsname u;
+        unsigned int cpus = 0;
+        char *model;
+
+        if (uname(&u) == 0)
+                say("info kernel %s %s %s", u.sysname, u.release, u.machine);
+        read_file("/proc/cpuinfo", chunk, sizeof(chunk));
+        for (char *p = chunk; p; p = strchr(p, '\n')) {
+                p += *p == '\n';
+                cpus += strncmp(p, "processor\t", 10) == 0;
+        }
+        model = field(chunk, "model name");
+        say("info cpu online=%u model=%s", cpus, model ? model : "?");
+        read_file("/proc/meminfo", chunk, sizeof(chunk));
+        model = field(chunk, "MemTotal");
+        say("info memory total=%s", model ? model : "?");
+        list_folder("/sys/class/block", "block", "size", "sectors");
+        list_folder("/sys/class/net", "net", "address", "mac");
+        list_folder("/sys/bus/virtio/devices", "virtio", "device", "id");
+        say("ok info");
+        return 0;
+}
+
+/* ---- disk ---------------------------------------------------------------------------------------------------------- */
+
+static int mount_disk(const char *test)
+{
+        mkdir("/mnt", 0755);
+        return mount(param("disk", "/dev/vda"), "/mnt", "ext4", 0, NULL) < 0 ? fail(test, "mount") : 0;
+}
+
+static int append_result(const char *text)
+{
+        int fd = open("/mnt/result", O_WRONLY | O_CREAT | O_APPEND, 0644);
+        int r = fd < 0 || write(fd, text, strlen(text)) < 0 || fsync(fd) < 0;
+
+        close(fd);
+        return r ? -1 : 0;
+}
+
+/* O_DIRECT both ways: the device is what is tested, and copying through the page cache is what would cost time. */
+static int disk_pass(const char *path, bool writing, unsigned long chunks, char hex[65])
+{
+        int fd = open(path, writing ? O_WRONLY | O_CREAT | O_TRUNC | O_DIRECT : O_RDONLY | O_DIRECT, 0644);
+        uint64_t state = 1;
+        struct sha256 sha;
+
+        if (fd < 0)
+                return fail("disk", writing ? "create" : "open");
+        sha256_init(&sha);
+        for (unsigned long i = 0; i < chunks; i++) {
+                ssize_t n;
+
+                if (writing)
+                        fill_pattern(chunk, CHUNK, &state);
+                n = writing ? write(fd, chunk, CHUNK) : read(fd, chunk, CHUNK);
+                if (n != CHUNK)
+                        return fail("disk", writing ? "write" : "read");
+                sha256_add(&sha, chunk, CHUNK);
+        }
+        if (writing && fsync(fd) < 0)
+                return fail("disk", "fsync");
+        close(fd);
+        sha256_end(&sha, hex);
+        return 0;
+}
+
+static int test_disk(void)
+{
+        unsigned long mib = number("disk_mib", 8), start, wrote, end;
+        char written[65], got[65], result[128];
+
+        if (mount_disk("disk") < 0)
+                return -1;
+        start = now_us();
+        if (disk_pass("/mnt/podvisor.bin", true, mib, written) < 0)
+                return -1;
+        wrote = now_us();
+        if (disk_pass("/mnt/podvisor.bin", false, mib, got) < 0)
+                return -1;
+        end = now_us();
+        if (strcmp(written, got) != 0) {
+                say("fail disk read back sha256=%s, wrote %s", got, written);
+                return -1;
+        }
+        snprintf(result, sizeof(result), "disk mib=%lu sha256=%s\n", mib, got);
+        if (append_result(result) < 0)
+                return fail("disk", "result file");
+        if (umount("/mnt") < 0)
+                return fail("disk", "umount");
+        say("ok disk sha256=%s mib=%lu write_ms=%lu read_ms=%lu", got, mib, (wrote - start) / 1000,
+            (end - wrote) / 1000);
+        return 0;
+}
+
+/* ---- net ----------------------------------------------------------------------------------------------------------- */
+
+/* The gateway of the default route, in network byte order; 0 if there is none. */
+static in_addr_t default_gateway(void)
+{
+        static char routes[4096];
+        in_addr_t gateway = 0;
+
+        read_file("/proc/net/route", routes, sizeof(routes));
+        for (char *p = strchr(routes, '\n'); p && p[1]; p = strchr(p + 1, '\n')) {
+                unsigned int destination;
+
+                if (sscanf(p + 1, "%*s %x %x", &destination, &gateway) == 2 && destination == 0)
+                        return gateway;
+        }
+        return 0;
+}
+
+static int report_address(void)
+{
+        struct ifreq ifr = { .ifr_name = "eth0" };
+        int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+        if (fd < 0 || ioctl(fd, SIOCGIFADDR, &ifr) < 0)
+                return fail("net", "no address on eth0");
+        close(fd);
+        say("info address eth0=%s", inet_ntoa(((struct sockaddr_in *)&ifr.ifr_addr)->sin_addr));
+        return 0;
+}
+
+static unsigned short icmp_checksum(const void *data, size_t size)
+{
+        const unsigned short *p = data;
+        unsigned int sum = 0;
+
+        for (size_t i = 0; i < size / 2; i++)
+                sum += p[i];
+        sum = (sum >> 16) + (sum & 0xffff);
+        sum += sum >> 16;
+        return (unsigned short)~sum;
+}
+
+/* One echo request; waits for its reply up to two seconds. Returns the round trip in µs, 0 if it was lost. */
+static unsigned long ping_once(int fd, const struct sockaddr_in *to, unsigned short sequence)
+{
+        struct {
+                struct icmphdr header;
+                char data[56];
+        } request = { .header = { .type = ICMP_ECHO, .un.echo = { .id = 0x7670, .sequence = sequence } } };
+        unsigned long start = now_us();
+
+        request.header.checksum = icmp_checksum(&request, sizeof(request));
+        if (sendto(fd, &request, sizeof(request), 0, (const struct sockaddr *)to, sizeof(*to)) < 0)
+                return 0;
+        for (;;) {
+                long left = 2000 - (long)(now_us() - start) / 1000;
+                struct pollfd p = { .fd = fd, .events = POLLIN };
+                unsigned char reply[256];
+                struct icmphdr *icmp;
+                ssize_t n;
+
+                if (left <= 0 || poll(&p, 1, (int)left) <= 0)
+                        return 0;
+                n = read(fd, reply, sizeof(reply));
+                icmp = (struct icmphdr *)(reply + (reply[0] & 15) * 4);
+                if (n >= (ssize_t)((unsigned char *)(icmp + 1) - reply) && icmp->type == ICMP_ECHOREPLY &&
+                    icmp->un.echo.id == 0x7670 && icmp->un.echo.sequence == sequence)
+                        return now_us() - start + 1;
+        }
+}
+
+static int ping(in_addr_t gateway, unsigned int count)
+{
+        struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = gateway };
+        int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+        unsigned long best = ~0ul, sum = 0;
+        unsigned int received = 0;
+
+        if (fd < 0)
+                return fail("net", "raw socket");
+        for (unsigned int i = 1; i <= count; i++) {
+                unsigned long rtt = ping_once(fd, &to, (unsigned short)i);
+
+                if (!rtt)
+                        continue;
+                received++;
+                sum += rtt;
+                best = rtt < best ? rtt : best;
+        }
+        close(fd);
+        if (received == 0) {
+                say("fail net ping: none of %u answered", count);
+                return -1;
+        }
+        say("info ping sent=%u received=%u rtt_min_us=%lu rtt_avg_us=%lu", count, received, best, sum / received);
+        return 0;
+}
+
+static int tcp_connect(in_addr_t address, unsigned long port)
+{
+        struct sockaddr_in to = {
+                .sin_family = AF_INET,
+                .sin_addr.s_addr = address,
+                .sin_port = htons((in_port_t)port),
+        };
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+                return fail("net", "connect");
+        return fd;
+}
+
+/* Receives or sends that many bytes over one connection, and reports their checksum. */
+static int tcp_transfer(in_addr_t gateway, unsigned long port, bool sending, unsigned long bytes)
+{
+        int fd = tcp_connect(gateway, port);
+        unsigned long start = now_us(), done = 0;
+        uint64_t state = 1;
+        struct sha256 sha;
+        char hex[65];
+
+        if (fd < 0)
+                return -1;
+        sha256_init(&sha);
+        while (done < bytes) {
+                size_t want = bytes - done < CHUNK ? bytes - done : CHUNK, part = 0;
+
+                if (sending)
+                        fill_pattern(chunk, CHUNK, &state);
+                while (part < want) {
+                        ssize_t n = sending ? write(fd, chunk + part, want - part) : read(fd, chunk, want - part);
+
+                        if (n <= 0) {
+                                say("fail net %s stopped after %lu of %lu bytes", sending ? "send" : "receive",
+                                    done + part, bytes);
+                                return -1;
+                        }
+                        if (!sending)
+                                sha256_add(&sha, chunk, (size_t)n);
+                        part += (size_t)n;
+                }
+                if (sending)
+                        sha256_add(&sha, chunk, want);
+                done += want;
+        }
+        close(fd);
+        sha256_end(&sha, hex);
+        say("info tcp %s=%lu sha256=%s ms=%lu", sending ? "sent" : "received", bytes, hex, (now_us() - start) / 1000);
+        return 0;
+}
+
+static int test_net(void)
+{
+        unsigned long receive = number("net_receive", 0), send = number("net_send", 0);
+        unsigned long bytes = number("net_bytes", 10 << 20);
+        const char *given = param("gateway", NULL);
+        in_addr_t gateway = given ? inet_addr(given) : default_gateway();
+
+        if (report_address() < 0)
+                return -1;
+        if (gateway == 0) {
+                say("fail net no default route");
+                return -1;
+        }
+        if (ping(gateway, (unsigned int)number("net_pings", 3)) < 0)
+                return -1;
+        if (receive && tcp_transfer(gateway, receive, false, bytes) < 0)
+                return -1;
+        if (send && tcp_transfer(gateway, send, true, bytes) < 0)
+                return -1;
+        say("ok net gateway=%s", inet_ntoa((struct in_addr){ gateway }));
+        return 0;
+}
+
+/* ---- The other devices --------------------------------------------------------------------------------------------- */
+
+static int test_rng(void)
+{
+        unsigned char bytes[32];
+        int fd = open("/dev/hwrng", O_RDONLY);
+        char hex[65];
+
+        if (fd < 0)
+                return fail("rng", "open /dev/hwrng");
+        for (size_t have = 0; have < sizeof(bytes);) {
+                ssize_t n = read(fd, bytes + have, sizeof(bytes) - have);
+
+                if (n <= 0)
+                        return fail("rng", "read");
+                have += (size_t)n;
+        }
+        for (size_t i = 0; i < sizeof(bytes); i++)
+                snprintf(hex + i * 2, 3, "%02x", bytes[i]);
+        say("ok rng bytes=%s", hex);
+        return 0;
+}
+
+/* Writes a line to the virtio console, and with podvisor.console_wait=<seconds> reads what the host answers. */
+static int test_console(void)
+{
+        unsigned long wait = number("console_wait", 0);
+        int fd = open("/dev/hvc0", O_RDWR | O_NOCTTY);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        char answer[128];
+        ssize_t n;
+
+        if (fd < 0)
+                return fail("console", "open /dev/hvc0");
+        if (write(fd, "GUEST hvc0\n", 11) != 11)
+                return fail("console", "write");
+        if (wait == 0) {
+                say("ok console wrote=11");
+                return 0;
+        }
+        if (poll(&p, 1, (int)wait * 1000) <= 0) {
+                say("fail console nothing to read in %lu s", wait);
+                return -1;
+        }
+        n = read(fd, answer, sizeof(answer) - 1);
+        if (n <= 0)
+                return fail("console", "read");
+        answer[answer[n - 1] == '\n' ? n - 1 : n] = '\0';
+        say("ok console wrote=11 read=%s", answer);
+        return 0;
+}
+
+static unsigned long mem_available_kib(void)
+{
+        char *value;
+
+        read_file("/proc/meminfo", chunk, sizeof(chunk));
+        value = field(chunk, "MemAvailable");
+        return value ? (unsigned long)atol(value) : 0;
+}
+
+/* Takes memory and gives it back to the kernel, which reports the free pages to the host (or a balloon takes them). */
+static int test_balloon(void)
+{
+        unsigned long mib = number("balloon_mib", 16), wait = number("balloon_wait", 10);
+        unsigned long before = mem_available_kib(), touched;
+        char *p = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED)
+                return fail("balloon", "mmap");
+        for (unsigned long i = 0; i < mib << 20; i += 4096)
+                p[i] = 1;
+        touched = mem_available_kib();
+        say("mem touched mib=%lu available_kib=%lu", mib, touched);
+        munmap(p, mib << 20);
+        say("mem freed mib=%lu", mib);
+        sleep((unsigned int)wait);
+        say("ok balloon before_kib=%lu touched_kib=%lu after_kib=%lu", before, touched, mem_available_kib());
+        return 0;
+}
+
+/* ---- Power --------------------------------------------------------------------------------------------------------- */
+
+static void end(const char *how)
+{
+        sync();
+        if (strcmp(how, "reboot") == 0)
+                reboot(RB_AUTOBOOT);
+        if (strcmp(how, "poweroff") == 0)
+                reboot(RB_POWER_OFF);
+        for (;;)
+                pause();
+}
+
+static bool has_power_key(int fd)
+{
+        unsigned char keys[KEY_MAX / 8 + 1] = { 0 };
+
+        return ioctl(fd, EVIOCGBIT(EV_KEY, sizeof(keys)), keys) >= 0 && (keys[KEY_POWER / 8] & 1 << KEY_POWER % 8);
+}
+
+/* Runs in a child of its own until the guest ends: the power button ends it, whatever a test is doing. */
+static void watch_power_button(void)
+{
+        char path[] = "/dev/input/event0";
+        int fd = -1;
+
+        for (; fd < 0 && path[16] <= '7'; path[16]++) {
+                fd = open(path, O_RDONLY);
+                if (fd >= 0 && !has_power_key(fd)) {
+                        close(fd);
+                        fd = -1;
+                }
+        }
+        if (fd < 0)
+                _exit(0);
+        for (;;) {
+                struct input_event e;
+
+                if (read(fd, &e, sizeof(e)) != sizeof(e))
+                        _exit(1);
+                if (e.type == EV_KEY && e.code == KEY_POWER && e.value == 1) {
+                        say("powerbutton");
+                        end("poweroff");
+                }
+        }
+}
+
+/* The watcher powers the guest off, so coming back from the wait is the failure. */
+static int test_powerbutton(void)
+{
+        unsigned long wait = number("powerbutton_wait", 60);
+
+        say("waiting for powerbutton");
+        sleep((unsigned int)wait);
+        say("fail powerbutton not pressed in %lu s", wait);
+        return -1;
+}
+
+static int test_pingable(void)
+{
+        unsigned long seconds = number("seconds", 30);
+
+        if (report_address() < 0)
+                return -1;
+        say("pingable seconds=%lu", seconds);
+        sleep((unsigned int)seconds);
+        say("ok pingable");
+        return 0;
+}
+
+static int test_idle(void)
+{
+        say("idle");
+        end("stay");
+        return -1;
+}
+
+/* With a disk the guest knows its second boot by the mark it left; without one it reboots every time. */
+static int test_reboot(void)
+{
+        struct stat st;
+
+        if (stat(param("disk", "/dev/vda"), &st) == 0) {
+                if (mount_disk("reboot") < 0)
+                        return -1;
+                if (stat("/mnt/rebooted", &st) == 0) {
+                        say("ok reboot");
+                        return 0;
+                }
+                if (mkdir("/mnt/rebooted", 0755) < 0)
+                        return fail("reboot", "mark");
+                umount("/mnt");
+        }
+        say("rebooting");
+        end("reboot");
+        return -1;
+}
+
+static int test_panic(void)
+{
+        say("panicking");
+        if (write_file("/proc/sysrq-trigger", "c") < 0)
+                return fail("panic", "/proc/sysrq-trigger");
+        say("fail panic still here");
+        return -1;
+}
+
+/* ---- Running the tests --------------------------------------------------------------------------------------------- */
+
+static const struct test {
+        const char *name;
+        int (*run)(void);
+        unsigned int seconds; /* deadline on the slowest host, 0 for none */
+} tests[] = {
+        { "info", test_info, 60 },
+        { "disk", test_disk, 300 },
+        { "net", test_net, 300 },
+        { "pingable", test_pingable, 0 },
+        { "balloon", test_balloon, 300 },
+        { "rng", test_rng, 60 },
+        { "console", test_console, 120 },
+        { "reboot", test_reboot, 60 },
+        { "panic", test_panic, 60 },
+        { "powerbutton", test_powerbutton, 0 },
+        { "idle", test_idle, 0 },
+};
+
+/* Runs one test in a child. Polling a pidfd sees its end and the deadline alike, even while it hangs in a driver. */
+static int run(const struct test *t)
+{
+        unsigned long seconds = t->seconds ? number("timeout", t->seconds) : 0;
+        pid_t pid = fork();
+        struct pollfd p = { .events = POLLIN };
+        int status = -1;
+
+        if (pid < 0)
+                return fail(t->name, "fork");
+        if (pid == 0)
+                _exit(t->run() < 0);
+        p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+        if (p.fd >= 0 && poll(&p, 1, seconds ? (int)seconds * 1000 : -1) == 0) {
+                kill(pid, SIGKILL);
+                say("fail %s no result within %lu s", t->name, seconds);
+                close(p.fd);
+                return -1;
+        }
+        close(p.fd);
+        waitpid(pid, &status, 0);
+        if (WIFSIGNALED(status))
+                say("fail %s killed by signal %d", t->name, WTERMSIG(status));
+        return status ? -1 : 0;
+}
+
+static int run_named(const char *name, size_t len)
+{
+        for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+                if (strlen(tests[i].name) == len && strncmp(tests[i].name, name, len) == 0)
+                        return run(&tests[i]);
+        say("fail %.*s no such test", (int)len, name);
+        return -1;
+}
+
+static void set_up(void)
+{
+        mkdir("/dev", 0755);
+        mkdir("/proc", 0755);
+        mkdir("/sys", 0755);
+        mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+        mount("proc", "/proc", "proc", 0, NULL);
+        mount("sysfs", "/sys", "sysfs", 0, NULL);
+        console = open("/dev/console", O_RDWR | O_NOCTTY);
+        read_file("/proc/cmdline", cmdline, sizeof(cmdline));
+}
+
+int main(void)
+{
+        unsigned int passed = 0, failed = 0;
+        const char *list;
+
+        set_up();
+        say("init");
+        if (fork() == 0)
+                watch_power_button();
+        for (list = param("test", "info"); *list;) {
+                size_t len = strcspn(list, ",");
+
+                if (run_named(list, len) < 0)
+                        failed++;
+                else
+                        passed++;
+                list += len + (list[len] == ',');
+        }
+        say("done ok=%u fail=%u", passed, failed);
+        end(param("end", "poweroff"));
+        return 0;
+}
