@@ -39,11 +39,13 @@ function(podvisor_library name)
   target_link_libraries(podvisor_${name} PUBLIC podvisor_flags ${ARG_LINK})
 endfunction()
 
-# podvisor_executable(NAME SOURCES... [LINK libs...])
+# podvisor_executable(NAME SOURCES... [LINK libs...]): a program in the build tree's bin/, where the
+# front finds the monitor as it does in an installation.
 function(podvisor_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE podvisor_flags ${ARG_LINK})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
 # podvisor_unit_test(NAME SOURCES... [LINK libs...]): a Check executable test-NAME, label "unit".

@@ -96,7 +96,7 @@ int image_file_open(const char *path, const struct image_file_options *options,
         return explain_geometry(path, fd, options->direct, err);
     if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
         return error_sys(err, errno, "cannot prepare disk %s", path);
-    r = lock_file(path, options->readonly, &file, err);
+    r = options->shared ? 0 : lock_file(path, options->readonly, &file, err);
     if (r < 0)
         return r;
     steal_fd(&fd);

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Opens what a plan names and fills the machine's configuration. In two steps, so that bad input
+ * leaves nothing behind: first everything that must be there already, then what is created; when
+ * something fails in the second step, what was created before it goes again.
+ */
+#ifndef PODVISOR_FRONT_OPEN_H
+#define PODVISOR_FRONT_OPEN_H
+
+#include "plan.h"
+
+#define CREATED_MAX (MACHINE_DISK_MAX + 3)
+
+/* Files that this run made; their paths are borrowed. */
+struct created {
+    unsigned count;
+    const char *path[CREATED_MAX];
+};
+
+void created_add(struct created *created, const char *path);
+void created_undo(struct created *created);
+
+/*
+ * Opens everything and writes *config (large: keep it static). All descriptors are close-on-exec.
+ * Returns 0 or a negative errno; then nothing that was created is left (descriptors may stay open:
+ * the process is about to end).
+ */
+int open_machine(const struct plan *plan, struct machine_config *config, struct created *created,
+                 struct error *err);
+
+/* The parts. Each returns 0 or a negative errno and sets what it owns in *config. */
+int open_kvm(int *ret_fd, struct error *err);
+int open_existing_disks(const struct plan *plan, struct machine_config *config, struct error *err);
+int create_missing_disks(const struct plan *plan, struct machine_config *config,
+                         struct created *created, struct error *err);
+int open_taps(const struct plan *plan, struct machine_config *config, struct error *err);
+void warn_taps_down(const struct plan *plan);
+int open_console(const struct plan *plan, struct machine_config *config, struct created *created,
+                 struct error *err);
+int open_control(const char *path, int *ret_fd, struct created *created, struct error *err);
+
+#endif

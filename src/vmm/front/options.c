@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The flags of `vmm run`, one function each; start-up, one thread. Opens nothing. */
+#include "options.h"
+#include <podvisor/cleanup.h>
+#include <podvisor/quantity.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GRACE_PERIOD_MAX 86400 /* seconds */
+
+static int set_string(const char **field, const char *value, struct error *err)
+{
+    if (*value == '\0')
+        return error_set(err, EINVAL, "the value is empty");
+    *field = value;
+    return 0;
+}
+
+static int set_name(void *options, char *value, struct error *err)
+{
+    return set_string(&((struct run_options *)options)->name, value, err);
+}
+
+static int set_kernel(void *options, char *value, struct error *err)
+{
+    return set_string(&((struct run_options *)options)->kernel, value, err);
+}
+
+static int set_initrd(void *options, char *value, struct error *err)
+{
+    return set_string(&((struct run_options *)options)->initrd, value, err);
+}
+
+static int set_cmdline(void *options, char *value, struct error *err)
+{
+    if (strlen(value) >= MACHINE_CMDLINE_MAX)
+        return error_set(err, EINVAL, "%zu bytes are too long; at most %d", strlen(value),
+                         MACHINE_CMDLINE_MAX - 1);
+    ((struct run_options *)options)->cmdline = value;
+    return 0;
+}
+
+static int set_cpus(void *options, char *value, struct error *err)
+{
+    unsigned long n;
+    int r = flags_number(value, 1, MACHINE_CPU_MAX, &n, err);
+    if (r == 0)
+        ((struct run_options *)options)->cpus = (uint32_t)n;
+    return r;
+}
+
+static int set_memory(void *options, char *value, struct error *err)
+{
+    uint64_t bytes;
+    int r = quantity_parse(value, &bytes, err);
+    if (r < 0)
+        return r;
+    if (bytes == 0)
+        return error_set(err, EINVAL, "a machine needs memory; give a quantity such as 512Mi");
+    ((struct run_options *)options)->memory = bytes;
+    return 0;
+}
+
+static int set_memory_backing(void *options, char *value, struct error *err)
+{
+    static const struct flag_choice choices[] = {
+        {"anonymous", MACHINE_MEMORY_ANONYMOUS},
+        {"memfd", MACHINE_MEMORY_MEMFD},
+        {"hugetlb-2M", MACHINE_MEMORY_HUGE_2M},
+        {"hugetlb-1G", MACHINE_MEMORY_HUGE_1G},
+    };
+    struct run_options *o = options;
+    int backing;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &backing, err);
+    if (r < 0)
+        return r;
+    o->memory_backing = (enum machine_memory_backing)backing;
+    o->has_memory_backing = true;
+    return 0;
+}
+
+static int bad_key(const char *key, const char *const *keys, size_t count, struct error *err)
+{
+    error_set(err, EINVAL, "unknown key '%s'", key);
+    const char *nearest = flags_nearest(key, keys, count, sizeof(keys[0]));
+    if (nearest != NULL)
+        return error_hint(err, "did you mean '%s'?", nearest);
+    return -EINVAL;
+}
+
+/* A key that stands alone, or says on or off. */
+static int parse_switch(const char *key, const char *value, bool *ret, struct error *err)
+{
+    static const struct flag_choice choices[] = {{"on", true}, {"off", false}};
+    int on = true;
+    if (value != NULL && flags_choose(value, choices, ARRAY_SIZE(choices), &on, err) < 0)
+        return error_wrap(err, "%s", key);
+    *ret = on;
+    return 0;
+}
+
+static int set_disk_key(struct disk_option *disk, const char *key, const char *value,
+                        struct error *err)
+{
+    static const char *const keys[] = {"path",   "format",   "name",   "serial",
+                                       "direct", "readonly", "discard"};
+    if (strcmp(key, "readonly") == 0)
+        return parse_switch(key, value, &disk->readonly, err);
+    if (strcmp(key, "direct") == 0)
+        return parse_switch(key, value, &disk->direct, err);
+    if (strcmp(key, "discard") == 0) {
+        disk->has_discard = true;
+        return parse_switch(key, value, &disk->discard, err);
+    }
+    const char **field = strcmp(key, "path") == 0     ? &disk->path
+                         : strcmp(key, "name") == 0   ? &disk->name
+                         : strcmp(key, "serial") == 0 ? &disk->serial
+                                                      : NULL;
+    if (field == NULL && strcmp(key, "format") != 0)
+        return bad_key(key, keys, ARRAY_SIZE(keys), err);
+    if (value == NULL || *value == '\0')
+        return error_set(err, EINVAL, "%s needs a value: %s=...", key, key);
+    if (field != NULL) {
+        *field = value;
+        return 0;
+    }
+    if (strcmp(value, "raw") != 0)
+        return error_set(err, EINVAL,
+                         "format '%s' is not supported, only raw; convert the image with "
+                         "`qemu-img convert -O raw`",
+                         value);
+    return 0;
+}
+
+static int set_disk(void *options, char *value, struct error *err)
+{
+    struct run_options *o = options;
+    if (o->disk_count == MACHINE_DISK_MAX)
+        return error_set(err, EINVAL, "more than %d disks", MACHINE_DISK_MAX);
+    struct disk_option disk = {.discard = true};
+    bool has_format = false;
+    for (char *key, *val; flags_next_pair(&value, &key, &val) > 0;) {
+        int r = set_disk_key(&disk, key, val, err);
+        if (r < 0)
+            return r;
+        has_format = has_format || strcmp(key, "format") == 0;
+    }
+    if (disk.path == NULL)
+        return error_set(err, EINVAL, "which file? give path=FILE,format=raw");
+    if (!has_format && disk.name == NULL)
+        return error_set(err, EINVAL, "%s: the format is never guessed; add format=raw", disk.path);
+    if (disk.serial != NULL && strlen(disk.serial) >= MACHINE_SERIAL_MAX)
+        return error_set(err, EINVAL, "serial '%s' is longer than %d bytes", disk.serial,
+                         MACHINE_SERIAL_MAX - 1);
+    o->disk[o->disk_count++] = disk;
+    return 0;
+}
+
+int parse_mac(const char *text, uint8_t ret_mac[6], struct error *err)
+{
+    unsigned b[6];
+    int end = 0;
+    /* The length forbids signs, spaces and single digits, which %x would take. */
+    if (strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17 ||
+        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
+            6 ||
+        end != 17)
+        return error_set(err, EINVAL, "'%s' is no MAC address; write six bytes: 02:00:00:12:34:56",
+                         text);
+    if ((b[0] & 1) != 0)
+        return error_set(err, EINVAL,
+                         "%s is a group address (the first byte is odd); a network card cannot "
+                         "have it",
+                         text);
+    if ((b[0] | b[1] | b[2] | b[3] | b[4] | b[5]) == 0)
+        return error_set(err, EINVAL, "a MAC address of zeros cannot be used");
+    for (unsigned i = 0; i < 6; i++)
+        ret_mac[i] = (uint8_t)b[i];
+    return 0;
+}
+
+static int set_net_key(struct net_option *net, const char *key, const char *value,
+                       struct error *err)
+{
+    static const char *const keys[] = {"tap", "mac", "name", "mtu"};
+    bool known = false;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        known = known || strcmp(key, keys[i]) == 0;
+    if (!known)
+        return bad_key(key, keys, ARRAY_SIZE(keys), err);
+    if (value == NULL || *value == '\0')
+        return error_set(err, EINVAL, "%s needs a value: %s=...", key, key);
+    if (strcmp(key, "tap") == 0) {
+        net->tap = value;
+    } else if (strcmp(key, "name") == 0) {
+        net->name = value;
+    } else if (strcmp(key, "mac") == 0) {
+        net->has_mac = true;
+        return parse_mac(value, net->mac, err);
+    } else {
+        unsigned long mtu;
+        int r = flags_number(value, 68, 65535, &mtu, err);
+        if (r < 0)
+            return error_wrap(err, "mtu");
+        net->mtu = (uint16_t)mtu;
+    }
+    return 0;
+}
+
+static int set_net(void *options, char *value, struct error *err)
+{
+    struct run_options *o = options;
+    if (o->net_count == MACHINE_NET_MAX)
+        return error_set(err, EINVAL, "more than %d network cards", MACHINE_NET_MAX);
+    struct net_option net = {.name = NULL};
+    for (char *key, *val; flags_next_pair(&value, &key, &val) > 0;) {
+        int r = set_net_key(&net, key, val, err);
+        if (r < 0)
+            return r;
+    }
+    if (net.tap == NULL)
+        return error_set(err, EINVAL, "which tap? give tap=NAME");
+    o->net[o->net_count++] = net;
+    return 0;
+}
+
+static int set_console(void *options, char *value, struct error *err)
+{
+    struct run_options *o = options;
+    if (strncmp(value, "file=", 5) == 0) {
+        o->console = CONSOLE_FILE;
+        return set_string(&o->console_path, value + 5, err);
+    }
+    static const struct flag_choice choices[] = {
+        {"stdio", CONSOLE_STDIO}, {"off", CONSOLE_OFF}, {"file=PATH", CONSOLE_FILE}};
+    int console;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &console, err);
+    if (r == 0)
+        o->console = (enum console_target)console;
+    return r;
+}
+
+static int set_console_device(void *options, char *value, struct error *err)
+{
+    static const struct flag_choice choices[] = {{"serial", MACHINE_CONSOLE_SERIAL},
+                                                 {"virtio", MACHINE_CONSOLE_VIRTIO}};
+    int device;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &device, err);
+    if (r == 0)
+        ((struct run_options *)options)->console_device = (enum machine_console_device)device;
+    return r;
+}
+
+static int set_control(void *options, char *value, struct error *err)
+{
+    return set_string(&((struct run_options *)options)->control, value, err);
+}
+
+static int set_termination_message(void *options, char *value, struct error *err)
+{
+    return set_string(&((struct run_options *)options)->termination_message, value, err);
+}
+
+static int set_grace_period(void *options, char *value, struct error *err)
+{
+    struct run_options *o = options;
+    unsigned long n;
+    int r = flags_number(value, 0, GRACE_PERIOD_MAX, &n, err);
+    if (r < 0)
+        return r;
+    o->grace_period_seconds = (uint32_t)n;
+    o->has_grace_period = true;
+    return 0;
+}
+
+static int set_log(void *options, char *value, struct error *err)
+{
+    static const struct flag_choice choices[] = {{"text", LOG_FORMAT_TEXT},
+                                                 {"json", LOG_FORMAT_JSON}};
+    int format;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &format, err);
+    if (r == 0)
+        ((struct run_options *)options)->log_format = (enum log_format)format;
+    return r;
+}
+
+static int set_log_level(void *options, char *value, struct error *err)
+{
+    static const struct flag_choice choices[] = {{"error", LOG_LEVEL_ERROR},
+                                                 {"warning", LOG_LEVEL_WARN},
+                                                 {"info", LOG_LEVEL_INFO},
+                                                 {"debug", LOG_LEVEL_DEBUG}};
+    int level;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &level, err);
+    if (r == 0)
+        ((struct run_options *)options)->log_level = (enum log_level)level;
+    return r;
+}
+
+static int set_sandbox(void *options, char *value, struct error *err)
+{
+    static const struct flag_choice choices[] = {
+        {"on", MACHINE_SANDBOX_ON}, {"log", MACHINE_SANDBOX_LOG}, {"off", MACHINE_SANDBOX_OFF}};
+    int sandbox;
+    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &sandbox, err);
+    if (r == 0)
+        ((struct run_options *)options)->sandbox = (enum machine_sandbox)sandbox;
+    return r;
+}
+
+static int set_debug_exit(void *options, char *value, struct error *err)
+{
+    (void)value;
+    (void)err;
+    ((struct run_options *)options)->debug_exit = true;
+    return 0;
+}
+
+static int set_no_rng(void *options, char *value, struct error *err)
+{
+    (void)value;
+    (void)err;
+    ((struct run_options *)options)->no_rng = true;
+    return 0;
+}
+
+static int set_no_balloon(void *options, char *value, struct error *err)
+{
+    (void)value;
+    (void)err;
+    ((struct run_options *)options)->no_balloon = true;
+    return 0;
+}
+
+const struct flag run_flags[] = {
+    {"name", "NAME", "The machine's name. Default: the manifest's, or \"vm\".", set_name},
+    {"kernel", "FILE", "Linux bzImage, or an ELF vmlinux with a PVH entry.", set_kernel},
+    {"initrd", "FILE", "Initial RAM disk.", set_initrd},
+    {"cmdline", "TEXT", "Kernel command line. Default: \"console=ttyS0\" (or hvc0).", set_cmdline},
+    {"cpus", "N", "Virtual CPUs, 1 to 64. Default: 1.", set_cpus},
+    {"memory", "QUANTITY",
+     "Memory as Kubernetes writes it: 256Mi, 4Gi. Default: 512Mi.\n"
+     "Rounded up to a multiple of 2Mi.",
+     set_memory},
+    {"memory-backing", "KIND", "anonymous (default), memfd, hugetlb-2M or hugetlb-1G.",
+     set_memory_backing},
+    {"disk", "path=FILE,format=raw[,KEY...]",
+     "A disk, in this order: vda, vdb... The format is never guessed. Keys:\n"
+     "readonly, serial=TEXT, name=NAME, direct (O_DIRECT), discard=on|off.\n"
+     "With the name of a manifest's volume it gives the file for that volume.\n"
+     "A comma in a value is written twice.",
+     set_disk},
+    {"net", "tap=NAME[,KEY...]",
+     "A network card on an existing tap. Keys: mac=ADDRESS, name=NAME, mtu=N.\n"
+     "With the name of a manifest's interface it gives the tap for that interface.",
+     set_net},
+    {"no-rng", NULL, "Without the entropy device.", set_no_rng},
+    {"no-balloon", NULL, "Without the memory balloon.", set_no_balloon},
+    {"console", "stdio|off|file=PATH",
+     "Where the guest's console goes. Default: stdio. On a terminal,\n"
+     "Ctrl-] three times ends the machine.",
+     set_console},
+    {"console-device", "serial|virtio", "What the console is to the guest. Default: serial.",
+     set_console_device},
+    {"control", "SOCKET", "Serve `vmm ctl` and `vmm console` on this UNIX socket. Default: none.",
+     set_control},
+    {"termination-message", "FILE", "Where one line of JSON says why the machine ended.",
+     set_termination_message},
+    {"grace-period", "SECONDS",
+     "How long the guest may take to power off after SIGTERM. Default: 30.", set_grace_period},
+    {"log", "text|json", "Form of the log on standard error. Default: text.", set_log},
+    {"log-level", "LEVEL", "error, warning, info (default) or debug.", set_log_level},
+    {"sandbox", "on|log|off",
+     "System call filters and the rest of the sandbox; log reports instead of\n"
+     "killing. Default: on.",
+     set_sandbox},
+    {"debug-exit", NULL, "For tests: a write of v to port 0xf4 ends the process with (v << 1) | 1.",
+     set_debug_exit},
+    {.name = NULL},
+};
+
+void run_options_init(struct run_options *options)
+{
+    *options = (struct run_options){.log_level = LOG_LEVEL_INFO};
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the flags of `vmm run` say, before any manifest and before anything is opened. Strings are
+ * argv's. A pointer that is NULL and a `has_` that is false mean: not said.
+ */
+#ifndef PODVISOR_FRONT_OPTIONS_H
+#define PODVISOR_FRONT_OPTIONS_H
+
+#include "flags.h"
+#include <podvisor/log.h>
+#include <podvisor/machine_config.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct disk_option {
+    const char *name, *path, *serial;
+    bool readonly, direct;
+    bool has_discard, discard;
+};
+
+struct net_option {
+    const char *name, *tap;
+    bool has_mac;
+    uint8_t mac[6];
+    uint16_t mtu; /* 0: not said */
+};
+
+enum console_target { CONSOLE_STDIO, CONSOLE_OFF, CONSOLE_FILE };
+
+struct run_options {
+    const char *manifest;
+    const char *name;
+    const char *kernel, *initrd, *cmdline;
+    uint32_t cpus;   /* 0: not said */
+    uint64_t memory; /* bytes; 0: not said */
+    bool has_memory_backing;
+    enum machine_memory_backing memory_backing;
+    unsigned disk_count, net_count;
+    struct disk_option disk[MACHINE_DISK_MAX];
+    struct net_option net[MACHINE_NET_MAX];
+    bool no_rng, no_balloon;
+    enum console_target console;
+    const char *console_path;
+    enum machine_console_device console_device;
+    const char *control;
+    const char *termination_message;
+    bool has_grace_period;
+    uint32_t grace_period_seconds;
+    enum log_format log_format;
+    enum log_level log_level;
+    enum machine_sandbox sandbox;
+    bool debug_exit;
+};
+
+/* The flags of `vmm run`; their functions fill a struct run_options. */
+extern const struct flag run_flags[];
+
+/* Everything not said. */
+void run_options_init(struct run_options *options);
+
+/* "52:54:00:12:34:56": six bytes, not multicast, not all zero. */
+int parse_mac(const char *text, uint8_t ret_mac[6], struct error *err);
+
+#endif

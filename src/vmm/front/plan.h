@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What `vmm run` is about to do: names, sizes and paths, checked as far as that is possible without
+ * opening anything. Put together from flags, from a manifest (manifest.c), or from both.
+ */
+#ifndef PODVISOR_FRONT_PLAN_H
+#define PODVISOR_FRONT_PLAN_H
+
+#include "options.h"
+
+#define PLAN_PATH_MAX 4096
+#define TAP_NAME_MAX  16 /* IFNAMSIZ, with NUL */
+
+struct plan_disk {
+    char name[MACHINE_NAME_MAX];
+    char path[PLAN_PATH_MAX]; /* "": a temporary file of `capacity` */
+    bool readonly, direct, discard, shared;
+    bool create;       /* make a sparse file of `capacity` if there is none */
+    uint64_t capacity; /* bytes; 0: whatever the file has */
+    uint32_t logical_block_size, physical_block_size; /* 0: default */
+    char serial[MACHINE_SERIAL_MAX];
+};
+
+struct plan_net {
+    char name[MACHINE_NAME_MAX];
+    char tap[TAP_NAME_MAX];
+    uint8_t mac[6];
+    uint16_t mtu;
+};
+
+struct plan {
+    char name[MACHINE_NAME_MAX];
+    uint8_t uuid[16];
+    uint32_t cpus;
+    uint64_t memory; /* bytes, a multiple of 2 MiB */
+    enum machine_memory_backing memory_backing;
+    const char *kernel, *initrd; /* NULL: none; borrowed from argv or the manifest */
+    const char *cmdline;         /* never NULL */
+    unsigned disk_count, net_count;
+    struct plan_disk disk[MACHINE_DISK_MAX];
+    struct plan_net net[MACHINE_NET_MAX];
+    bool rng, balloon;
+    enum console_target console;
+    const char *console_path;
+    enum machine_console_device console_device;
+    const char *control, *termination_message;
+    uint32_t grace_period_seconds;
+    enum log_format log_format;
+    enum log_level log_level;
+    enum machine_sandbox sandbox;
+    bool debug_exit;
+};
+
+/*
+ * Fills *plan (large: keep it static) from flags and, if there is one, their manifest. What
+ * `options` point to must live as long. Returns 0 or a negative errno; *plan is undefined then.
+ */
+int plan_make(const struct run_options *options, struct plan *plan, struct error *err);
+
+/* Copies a name into a fixed field. -EINVAL when it does not fit or is empty. */
+int plan_copy(char *field, size_t size, const char *text, const char *what, struct error *err);
+
+/* Adds what a `--disk` or `--net` says as a new device. */
+int plan_add_disk(struct plan *plan, const struct disk_option *option, struct error *err);
+int plan_add_net(struct plan *plan, const struct net_option *option, struct error *err);
+
+/* Puts what a `--disk` says over a disk that is there. */
+int plan_override_disk(struct plan_disk *disk, const struct disk_option *option, struct error *err);
+
+/*
+ * manifest.c: everything that the manifest says and no flag overrides; marks in `used_disks` and
+ * `used_nets` (bit n: option n) the flags that gave a file or a tap to something in it.
+ */
+int plan_read_manifest(struct plan *plan, const struct run_options *options, uint32_t *used_disks,
+                       uint32_t *used_nets, struct error *err);
+
+#endif
