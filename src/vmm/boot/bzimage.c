@@ -52,13 +52,15 @@ static int check_kind(const struct setup_header *h, struct error *err)
     if (h->version < PROTOCOL_MIN) {
         error_set(err, ENOEXEC, "the kernel speaks boot protocol %u.%02u, 2.12 is needed",
                   h->version >> 8, h->version & 0xffu);
-        return error_hint(err, "use Linux 3.8 or later");
+        error_hint(err, "use Linux 3.8 or later");
+        return -ENOEXEC;
     }
     if (!(h->loadflags & LOADED_HIGH))
         return error_set(err, ENOEXEC, "the kernel is a zImage; build a bzImage");
     if (!(h->xloadflags & XLF_KERNEL_64)) {
         error_set(err, ENOEXEC, "the kernel is a 32-bit bzImage without a 64-bit entry point");
-        return error_hint(err, "use an x86-64 kernel, or a vmlinux built with CONFIG_PVH=y");
+        error_hint(err, "use an x86-64 kernel, or a vmlinux built with CONFIG_PVH=y");
+        return -ENOEXEC;
     }
     return 0;
 }
@@ -83,7 +85,8 @@ static int parse_segment(struct boot_image *image, struct error *err)
         error_set(err, ENOEXEC, "the kernel image is truncated: %llu of %llu bytes are missing",
                   (unsigned long long)(seg.offset + seg.file_size - info->file_size),
                   (unsigned long long)(seg.offset + seg.file_size));
-        return error_hint(err, "copy or download it again");
+        error_hint(err, "copy or download it again");
+        return -ENOEXEC;
     }
     if (seg.file_size <= ENTRY64_OFFSET || seg.file_size > seg.mem_size)
         return error_set(err, ENOEXEC,

@@ -88,7 +88,8 @@ static int check_header(const struct elf_header *h, struct error *err)
         }
         error_set(err, ENOEXEC, "the kernel is an ELF file for %s (e_machine %u)", name,
                   h->machine);
-        return error_hint(err, "a kernel for x86-64 is needed");
+        error_hint(err, "a kernel for x86-64 is needed");
+        return -ENOEXEC;
     }
     if (h->type != ET_EXEC && h->type != ET_DYN)
         return error_set(err, ENOEXEC, "the kernel is an ELF file of type %u, not an executable",
@@ -141,7 +142,8 @@ static int check_segment(const struct boot_image_info *info, unsigned index,
                   "the kernel image is truncated: %llu of the %llu bytes of segment %u are missing",
                   (unsigned long long)(seg->file_size - have), (unsigned long long)seg->file_size,
                   index);
-        return error_hint(err, "copy or download it again");
+        error_hint(err, "copy or download it again");
+        return -ENOEXEC;
     }
     for (unsigned i = 0; i < info->segment_count; i++) {
         const struct boot_segment *other = &info->segment[i];
@@ -259,7 +261,8 @@ int elf_parse(struct boot_image *image, struct error *err)
     }
     if (!found) {
         error_set(err, ENOEXEC, "the ELF kernel has no PVH entry point");
-        return error_hint(err, "build it with CONFIG_PVH=y, or give the bzImage of the same build");
+        error_hint(err, "build it with CONFIG_PVH=y, or give the bzImage of the same build");
+        return -ENOEXEC;
     }
     info->kind = BOOT_IMAGE_PVH;
     info->cmdline_max = BOOT_CMDLINE_BYTES - 1;

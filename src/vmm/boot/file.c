@@ -20,7 +20,8 @@ static int truncated(const struct boot_file *file, const char *part, uint64_t en
 {
     error_set(err, ENOEXEC, "the %s is truncated: %llu bytes of its %s are missing", file->what,
               (unsigned long long)(end - have), part);
-    return error_hint(err, "copy or download it again");
+    error_hint(err, "copy or download it again");
+    return -ENOEXEC;
 }
 
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *buf, uint64_t len,

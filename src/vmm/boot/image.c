@@ -57,10 +57,12 @@ static int reject(const uint8_t *head, uint64_t len, struct error *err)
         if (f->offset + f->len > len || memcmp(head + f->offset, f->magic, f->len) != 0)
             continue;
         error_set(err, ENOEXEC, "the kernel image is %s", f->name);
-        return error_hint(err, "%s", f->way_out);
+        error_hint(err, "%s", f->way_out);
+        return -ENOEXEC;
     }
     error_set(err, ENOEXEC, "the kernel image is neither a Linux bzImage nor an ELF file");
-    return error_hint(err, "give a bzImage (vmlinuz) or a vmlinux built with CONFIG_PVH=y");
+    error_hint(err, "give a bzImage (vmlinuz) or a vmlinux built with CONFIG_PVH=y");
+    return -ENOEXEC;
 }
 
 int boot_image_read(int fd, struct boot_image *ret_image, struct error *err)

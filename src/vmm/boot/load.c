@@ -11,23 +11,30 @@ static unsigned long long mib(uint64_t bytes)
     return (bytes + MIB - 1) / MIB;
 }
 
+static int no_room(const struct guest_memory *mem, const struct boot_image_info *info,
+                   const struct boot_segment *seg, struct error *err)
+{
+    const int code = seg->gpa >= LAYOUT_HIGH_RAM ? ENOMEM : ENOEXEC;
+    gpa_t end = seg->gpa + seg->mem_size;
+    error_set(err, code, "the kernel wants guest memory 0x%llx to 0x%llx, which is not free RAM",
+              (unsigned long long)seg->gpa, (unsigned long long)end);
+    if (seg->gpa < LAYOUT_HIGH_RAM)
+        error_hint(err, "kernels are loaded at 1 MiB or above");
+    else if (info->memory_end <= LAYOUT_HOLE_BASE)
+        error_hint(err, "give the VM at least %llu MiB (it has %llu MiB)", mib(info->memory_end),
+                   mib(guest_memory_size(mem)));
+    else
+        error_hint(err, "RAM lies from 0 to 3 GiB and from 4 GiB on");
+    return -code;
+}
+
 static int check_room(const struct guest_memory *mem, const struct boot_image_info *info,
                       struct error *err)
 {
     for (unsigned i = 0; i < info->segment_count; i++) {
         const struct boot_segment *seg = &info->segment[i];
-        gpa_t end = seg->gpa + seg->mem_size;
-        if (boot_memory_loadable(mem, seg->gpa, seg->mem_size))
-            continue;
-        error_set(err, seg->gpa >= LAYOUT_HIGH_RAM ? ENOMEM : ENOEXEC,
-                  "the kernel wants guest memory 0x%llx to 0x%llx, which is not free RAM",
-                  (unsigned long long)seg->gpa, (unsigned long long)end);
-        if (seg->gpa < LAYOUT_HIGH_RAM)
-            return error_hint(err, "kernels are loaded at 1 MiB or above");
-        if (info->memory_end <= LAYOUT_HOLE_BASE)
-            return error_hint(err, "give the VM at least %llu MiB (it has %llu MiB)",
-                              mib(info->memory_end), mib(guest_memory_size(mem)));
-        return error_hint(err, "RAM lies from 0 to 3 GiB and from 4 GiB on");
+        if (!boot_memory_loadable(mem, seg->gpa, seg->mem_size))
+            return no_room(mem, info, seg, err);
     }
     return 0;
 }
@@ -80,6 +87,24 @@ static gpa_t place_initrd(const struct guest_memory *mem, const struct boot_imag
     return gpa;
 }
 
+static int initrd_does_not_fit(const struct guest_memory *mem, const struct boot_image_info *info,
+                               uint64_t size, struct error *err)
+{
+    error_set(err, ENOMEM, "the initial RAM disk (%llu MiB) does not fit into guest memory",
+              mib(size));
+    uint64_t limit = LAYOUT_HOLE_BASE;
+    if (info->kind == BOOT_IMAGE_BZIMAGE && info->initrd_addr_max < limit)
+        limit = info->initrd_addr_max + 1;
+    uint64_t need = round_up(info->memory_end, PAGE_BYTES) + round_up(size, PAGE_BYTES);
+    if (need <= limit && need > guest_memory_size(mem))
+        error_hint(err, "with this kernel the VM needs at least %llu MiB (it has %llu MiB)",
+                   mib(need), mib(guest_memory_size(mem)));
+    else
+        error_hint(err, "this kernel takes a RAM disk only below 0x%llx; use a smaller one",
+                   (unsigned long long)limit);
+    return -ENOMEM;
+}
+
 static int load_initrd(const struct guest_memory *mem, const struct boot_image_info *info, int fd,
                        struct boot_loaded *loaded, struct error *err)
 {
@@ -91,20 +116,8 @@ static int load_initrd(const struct guest_memory *mem, const struct boot_image_i
         return error_set(err, EINVAL, "the initial RAM disk is empty");
     gpa_t gpa = place_initrd(mem, info, file.size);
     void *ram = gpa != 0 ? guest_memory_at(mem, gpa, file.size) : NULL;
-    if (ram == NULL) {
-        error_set(err, ENOMEM, "the initial RAM disk (%llu MiB) does not fit into guest memory",
-                  mib(file.size));
-        uint64_t need = round_up(info->memory_end, PAGE_BYTES) + round_up(file.size, PAGE_BYTES);
-        if (need <= LAYOUT_HOLE_BASE && need > guest_memory_size(mem))
-            return error_hint(err,
-                              "with this kernel the VM needs at least %llu MiB (it has %llu MiB)",
-                              mib(need), mib(guest_memory_size(mem)));
-        return error_hint(err, "this kernel takes a RAM disk only below 0x%llx; use a smaller one",
-                          (unsigned long long)(info->kind == BOOT_IMAGE_BZIMAGE &&
-                                                       info->initrd_addr_max < LAYOUT_HOLE_BASE
-                                                   ? info->initrd_addr_max + 1
-                                                   : LAYOUT_HOLE_BASE));
-    }
+    if (ram == NULL)
+        return initrd_does_not_fit(mem, info, file.size, err);
     r = boot_file_read(&file, 0, ram, file.size, "contents", err);
     if (r < 0)
         return r;
