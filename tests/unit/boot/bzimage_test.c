@@ -59,8 +59,8 @@ START_TEST(no_setup_sectors_means_four)
     struct boot_image_info info;
     image_bzimage(&image);
     image_setup(&image)->setup_sects = 0;
-    ck_assert_int_eq(identify(&image, 5 * 512 + IMAGE_KERNEL_BYTES, &info, NULL), 0);
-    ck_assert_uint_eq(info.segment[0].offset, 5 * 512);
+    ck_assert_int_eq(identify(&image, 5 * 512u + IMAGE_KERNEL_BYTES, &info, NULL), 0);
+    ck_assert_uint_eq(info.segment[0].offset, 2560);
 }
 END_TEST
 
