@@ -9,7 +9,7 @@
 #include <podvisor/log.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {&verb_run};
+static const struct verb *const verbs[] = {&verb_run, &verb_ctl, &verb_console};
 
 int report_error(const struct error *err)
 {
