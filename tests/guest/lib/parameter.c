@@ -47,9 +47,8 @@ const char *parameter(const char *name)
     return value_buffer;
 }
 
-uint64_t parameter_number(const char *name, uint64_t otherwise)
+static uint64_t number(const char *at, uint64_t otherwise)
 {
-    const char *at = parameter(name);
     unsigned int base = 10;
     uint64_t value = 0;
 
@@ -68,6 +67,11 @@ uint64_t parameter_number(const char *name, uint64_t otherwise)
         value = value * base + digit;
     }
     return value;
+}
+
+uint64_t parameter_number(const char *name, uint64_t otherwise)
+{
+    return number(parameter(name), otherwise);
 }
 
 bool parameter_is(const char *name, const char *value)
@@ -92,4 +96,30 @@ bool parameter_lists(const char *name, const char *word)
         at += at[end] ? end + 1 : end;
     }
     return false;
+}
+
+const char *parameter_option(const char *name, const char *option)
+{
+    const char *list = parameter(name);
+    size_t length = strlen(option);
+    char *value = value_buffer;
+
+    for (const char *at = list; at && *at;) {
+        size_t end = 0;
+
+        while (at[end] && at[end] != ',')
+            end++;
+        if (end > length && !memcmp(at, option, length) && at[length] == '=') {
+            value += at - list + (ptrdiff_t)length + 1;
+            value[end - length - 1] = '\0';
+            return value;
+        }
+        at += at[end] ? end + 1 : end;
+    }
+    return NULL;
+}
+
+uint64_t parameter_option_number(const char *name, const char *option, uint64_t otherwise)
+{
+    return number(parameter_option(name, option), otherwise);
 }

@@ -71,6 +71,9 @@ uint64_t parameter_number(const char *name, uint64_t otherwise);
 bool parameter_is(const char *name, const char *value);
 /* Is `word` among the comma separated words of the parameter? */
 bool parameter_lists(const char *name, const char *word);
+/* `option=value` among the comma separated words of the parameter: the value, or NULL. */
+const char *parameter_option(const char *name, const char *option);
+uint64_t parameter_option_number(const char *name, const char *option, uint64_t otherwise);
 
 /* ---- interrupts (lib/interrupt.c) ---- */
 #define VECTOR_DEVICE   0x40 /* up to 0x5f: MSI-X of the device under test */

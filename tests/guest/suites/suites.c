@@ -12,7 +12,3 @@ const struct suite *const suites[] = {
     &suite_rng, &suite_console, &suite_balloon, &suite_irq,    &suite_hostile_queue,
 };
 const unsigned int suite_count = ARRAY_SIZE(suites);
-bool bench_run(void)
-{
-    return false;
-}
