@@ -85,6 +85,13 @@ bool net_send(struct net *net, const struct net_header *header, const void *fram
     return virtq_wait(&net->tx, &elem, REQUEST_TIMEOUT_MS);
 }
 
+uint32_t net_buffers(const struct net *net, const struct net_header *header)
+{
+    bool mergeable = net->device->features & NET_F_MRG_RXBUF;
+
+    return mergeable && header->num_buffers ? header->num_buffers : 1;
+}
+
 uint32_t net_receive(struct net *net, uint8_t *frame, uint64_t deadline)
 {
     uint32_t size = 0, buffers = 0, wanted = 1;
@@ -108,7 +115,9 @@ uint32_t net_receive(struct net *net, uint8_t *frame, uint64_t deadline)
             return 0;
         }
         if (!buffers)
-            wanted = ((const struct net_header *)buffer)->num_buffers;
+            wanted = net_buffers(net, (const struct net_header *)buffer);
+        if (!buffers)
+            net->last_num_buffers = ((const struct net_header *)buffer)->num_buffers;
         memcpy(frame + size, buffer + skip, elem.len - skip);
         size += elem.len - skip;
         buffers++;

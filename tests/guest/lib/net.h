@@ -53,6 +53,7 @@ struct net {
     uint8_t *rx_buffers;
     uint32_t rx_buffer;
     unsigned int last_buffers; /* how many receive buffers the last frame took */
+    uint16_t last_num_buffers; /* and what its header said */
 };
 
 static inline uint16_t swap16(uint16_t value)
@@ -73,6 +74,8 @@ int net_submit(struct net *net, const struct net_header *header, const void *fra
 bool net_send(struct net *net, const struct net_header *header, const void *frame, uint32_t size);
 /* Gives a used receive buffer back to the device. */
 void net_repost(struct net *net, uint16_t head);
+/* How many receive buffers the frame that starts with this header takes. */
+uint32_t net_buffers(const struct net *net, const struct net_header *header);
 /* The next frame, put together at `frame` (room for NET_FRAME_MAX); its size, or 0 after the
  * deadline. */
 uint32_t net_receive(struct net *net, uint8_t *frame, uint64_t deadline);

@@ -132,6 +132,15 @@ static void test_echo(void)
     }
 }
 
+/* 5.1.6.4.1: without MRG_RXBUF the device MUST set num_buffers to 1. */
+static void test_num_buffers(void)
+{
+    if (!start_with_peer(&(struct net_options){0}) || !echo(1, 56))
+        return;
+    SKIP_IF(reference_is_qemu() && net.last_num_buffers == 0, "qemu: leaves num_buffers at 0");
+    CHECK(net.last_num_buffers == 1, "num_buffers is %u", net.last_num_buffers);
+}
+
 static void test_echo_mergeable(void)
 {
     SKIP_IF(!(virtio_offered(dut) & NET_F_MRG_RXBUF), "MRG_RXBUF not offered");
@@ -231,6 +240,7 @@ static const struct test tests[] = {
     {"configuration is read-only", test_config_read_only},
     {"transmit", test_transmit},
     {"echo", test_echo},
+    {"num_buffers without MRG_RXBUF", test_num_buffers},
     {"echo, mergeable buffers", test_echo_mergeable},
     {"echo, EVENT_IDX and indirect", test_echo_event_idx},
     {"receive buffers too short", test_short_receive_buffers},
