@@ -82,8 +82,8 @@ void engine_deliver(struct engine *engine, struct engine_request *list)
 void engine_drain(struct engine *engine)
 {
     engine_kick(engine);
-    while (engine->in_flight > 0 && loop_run_once(engine->loop, -1) == 0)
-        ;
+    while (engine->in_flight > 0)
+        engine->ops->wait(engine);
 }
 
 void engine_close(struct engine *engine)

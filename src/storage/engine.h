@@ -59,6 +59,8 @@ struct engine_ops {
     const char *name;
     void (*submit)(struct engine *engine, struct engine_request *req);
     void (*kick)(struct engine *engine);
+    /* Blocks until something in flight is finished and delivers it. */
+    void (*wait)(struct engine *engine);
     void (*close)(struct engine *engine);
 };
 
@@ -96,8 +98,8 @@ bool engine_submit(struct engine *engine, struct engine_request *req);
 void engine_kick(struct engine *engine);
 
 /*
- * Runs the loop until nothing is in flight. For shutdown: outside of the loop's callbacks, after
- * the devices were stopped.
+ * Waits until nothing is in flight, delivering what finishes; the loop itself is not run, so
+ * nothing new starts. For shutdown, when the loop's thread has ended or on that thread.
  */
 void engine_drain(struct engine *engine);
 

@@ -12,15 +12,18 @@
  * System calls after start (for the sandbox). Threads: futex, preadv2, pwritev2, fdatasync,
  * fallocate, ioctl(BLKDISCARD, BLKZEROOUT), write (the eventfd), exit and what a thread's end needs
  * (madvise, munmap, rt_sigprocmask). Loop: futex, preadv2, pwritev2, and those of the loop itself.
+ * Whoever ends the machine: poll and read (engine_drain()), futex.
  */
 #include "blockio.h"
 #include <podvisor/cleanup.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 
-#define STACK_SIZE (64 << 10) /* the deepest path, vectors and a log line included, needs 10 KiB \
-                               */
+#define STACK_SIZE                                                                \
+    (64 << 10) /* the deepest path, vectors and a log line included, needs 10 KiB \
+                */
 
 struct pool;
 
@@ -141,10 +144,8 @@ static void pool_kick(struct engine *engine)
         pthread_cond_signal(&pool->work);
 }
 
-static void finished_ready(struct loop_source *source, uint32_t events)
+static void deliver_finished(struct pool *pool)
 {
-    (void)events;
-    struct pool *pool = container_of(source, struct pool, source);
     struct engine_request *newest =
         atomic_exchange_explicit(&pool->finished, NULL, memory_order_acquire);
     struct engine_request *list = NULL;
@@ -155,6 +156,23 @@ static void finished_ready(struct loop_source *source, uint32_t events)
         list = req;
     }
     engine_deliver(&pool->engine, list);
+}
+
+static void finished_ready(struct loop_source *source, uint32_t events)
+{
+    (void)events;
+    deliver_finished(container_of(source, struct pool, source));
+}
+
+/* Without the loop the eventfd must be read: poll() knows no edges. */
+static void pool_wait(struct engine *engine)
+{
+    struct pool *pool = pool_of(engine);
+    struct pollfd pfd = {.fd = pool->event_fd, .events = POLLIN};
+    uint64_t count;
+    (void)poll(&pfd, 1, -1);
+    (void)!read(pool->event_fd, &count, sizeof(count));
+    deliver_finished(pool);
 }
 
 static void pool_close(struct engine *engine)
@@ -181,6 +199,7 @@ static const struct engine_ops pool_ops = {
     .name = "threads",
     .submit = pool_submit,
     .kick = pool_kick,
+    .wait = pool_wait,
     .close = pool_close,
 };
 

@@ -567,6 +567,10 @@ int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_options *opt
 
 void virtio_blk_done(struct virtio_blk *blk)
 {
+    /* A machine may end in the middle of things. Threads of the engine still use the slots. */
+    blk->stopping = true;
+    if (blk->free_count < blk->slot_count)
+        engine_drain(blk->engine);
     virtio_device_done(&blk->dev);
     free_slots(blk);
 }

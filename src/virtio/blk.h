@@ -65,7 +65,10 @@ struct virtio_blk {
 int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_options *options,
                     const struct guest_memory *mem, struct loop *loop, struct error *err);
 
-/* Frees what init allocated; the device is stopped, nothing is in flight. */
+/*
+ * Frees what init allocated, after waiting for what is in flight; its loop no longer runs, engine,
+ * loop and guest memory are still there.
+ */
 void virtio_blk_done(struct virtio_blk *blk);
 
 /* For the transport. */

@@ -694,6 +694,26 @@ START_TEST(test_reset_in_flight)
 }
 END_TEST
 
+/* The machine ends while requests are in flight: threads use the disk's memory until they are done.
+ */
+START_TEST(test_end_in_flight)
+{
+    use_probe();
+    atomic_store(&probe.hold, true);
+    start_reads(0, DEPTH);
+    vkit_run(&kit);
+    while (atomic_load(&probe.waiting) == 0)
+        sched_yield();
+    atomic_store(&probe.hold, false);
+    virtio_blk_done(&blk);
+    ck_assert_uint_eq(engine->in_flight, 0);
+    /* For the tear-down. */
+    struct virtio_blk_options o = {.name = "disk0", .image = &img, .engine = engine};
+    ck_assert_int_eq(virtio_blk_init(&blk, &o, &kit.mem, &kit.loop, &err), 0);
+    vkit_attach(&kit, &blk.dev);
+}
+END_TEST
+
 /* The driver breaks a rule while requests are in flight: they still finish. */
 START_TEST(test_failure_in_flight)
 {
@@ -884,6 +904,7 @@ int main(void)
     tcase_add_test(t, test_batch);
     tcase_add_test(t, test_full_queue);
     tcase_add_test(t, test_reset_in_flight);
+    tcase_add_test(t, test_end_in_flight);
     tcase_add_test(t, test_failure_in_flight);
     tcase_add_test(t, test_threaded);
     tcase_add_loop_test(t, test_ten_thousand, 0, 2);
