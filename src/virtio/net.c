@@ -245,8 +245,11 @@ static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, 
 static void receive(struct virtio_net *net)
 {
     struct virtio_queue_slot *slot = &net->dev.queue[RX_QUEUE];
-    if (!slot->active || slot->vq.broken)
+    if (!slot->active || slot->vq.broken) {
+        /* Nobody takes frames until reset: do not let the loop spin over them. */
+        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
         return;
+    }
     for (;;) {
         unsigned received;
         enum receive_end end = receive_batch(net, &slot->vq, &received);
