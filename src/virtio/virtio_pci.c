@@ -118,8 +118,10 @@ static void write_queue(struct virtio_pci *vp, const struct virtio_pci_common_cf
     struct virtio_queue_slot *slot = selected_queue(vp);
     if (slot == NULL || virtio_device_frozen(vp->dev))
         return;
-    if (TOUCHES(t, queue_size))
-        slot->layout.size = le16toh(cfg->queue_size);
+    uint16_t size = le16toh(cfg->queue_size);
+    /* A driver may only make it smaller, to another power of two (§4.1.5.1.3); all else is ignored. */
+    if (TOUCHES(t, queue_size) && size != 0 && size <= slot->max_size && (size & (size - 1)) == 0)
+        slot->layout.size = size;
     if (TOUCHES(t, queue_msix_vector))
         slot->msix_vector = valid_vector(vp, cfg->queue_msix_vector);
     if (TOUCHES(t, queue_desc_lo) || TOUCHES(t, queue_desc_hi))

@@ -56,7 +56,7 @@ enum machine_exit {
 struct machine_result {
     int exit_code;
     const char *reason; /* one word, for programs: "PowerOff", "GuestPanicked"... */
-    char message[256];  /* one line, for people */
+    char message[ERROR_TEXT_MAX];  /* one line, for people */
 };
 
 struct machine {

@@ -91,7 +91,7 @@ static void write_termination(const struct machine_result *result)
 {
     if (config.termination_fd < 0)
         return;
-    char line[1024];
+    char line[2 * ERROR_TEXT_MAX];
     size_t len;
     struct json_writer w;
     json_write_init(&w, line, sizeof(line) - 1);
@@ -123,7 +123,7 @@ static int run(int signal_fd, struct error *err)
         r = machine_run(&machine, signal_fd, err);
     int exit_code = r < 0 ? fail(err) : machine.result.exit_code;
     if (r == 0) {
-        if (exit_code == MACHINE_EXIT_POWER_OFF)
+        if (exit_code == MACHINE_EXIT_POWER_OFF || config.debug_exit)
             log_info("", "%s", machine.result.message);
         else
             log_error("", "%s", machine.result.message);
