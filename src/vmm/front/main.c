@@ -9,7 +9,8 @@
 #include <podvisor/log.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {&verb_run, &verb_ctl, &verb_console};
+static const struct verb *const verbs[] = {&verb_run, &verb_ctl, &verb_console, &verb_check,
+                                           &verb_inspect};
 
 int report_error(const struct error *err)
 {

@@ -2,12 +2,11 @@
 /* The order in which things are opened, /dev/kvm, and the files of the kernel. See open.h. */
 #include "open.h"
 #include "boot.h"
+#include "kvm.h"
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/kvm.h>
 #include <podvisor/cleanup.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 void created_add(struct created *created, const char *path)
@@ -47,7 +46,7 @@ int open_kvm(int *ret_fd, struct error *err)
                         "firmware; in a pod, ask for the kvm device; `vmm check` says more");
         return r;
     }
-    int version = ioctl(fd, KVM_GET_API_VERSION, 0);
+    int version = kvm_sys_get_api_version(fd);
     if (version != KVM_API_VERSION)
         return error_set(err, ENOTSUP,
                          "/dev/kvm speaks API version %d, not %d; a Linux kernel of 4.20 or later "

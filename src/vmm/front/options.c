@@ -227,6 +227,7 @@ static int set_net(void *options, char *value, struct error *err)
 static int set_console(void *options, char *value, struct error *err)
 {
     struct run_options *o = options;
+    o->has_console = true;
     if (strncmp(value, "file=", 5) == 0) {
         o->console = CONSOLE_FILE;
         return set_string(&o->console_path, value + 5, err);

@@ -39,6 +39,7 @@ struct run_options {
     struct disk_option disk[MACHINE_DISK_MAX];
     struct net_option net[MACHINE_NET_MAX];
     bool no_rng, no_balloon;
+    bool has_console;
     enum console_target console;
     const char *console_path;
     enum machine_console_device console_device;

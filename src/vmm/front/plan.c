@@ -128,7 +128,8 @@ static void apply_flags(struct plan *plan, const struct run_options *o)
         plan->grace_period_seconds = o->grace_period_seconds;
     plan->rng = plan->rng && !o->no_rng;
     plan->balloon = plan->balloon && !o->no_balloon;
-    plan->console = o->console;
+    if (o->has_console)
+        plan->console = o->console;
     plan->console_path = o->console_path;
     plan->console_device = o->console_device;
     plan->control = o->control;
@@ -210,7 +211,9 @@ static int check_memory(struct plan *plan, struct error *err)
 static int check(struct plan *plan, struct error *err)
 {
     if (plan->kernel == NULL)
-        return error_set(err, EINVAL, "there is no kernel to boot; give one with --kernel FILE");
+        return error_set(err, EINVAL,
+                         "there is no kernel to boot, and firmware that would boot a disk is not "
+                         "supported; give a kernel with --kernel FILE");
     if (plan->console == CONSOLE_FILE && plan->console_path == NULL)
         return error_set(err, EINVAL, "--console file needs a path: --console file=PATH");
     int r = check_names(plan, err);

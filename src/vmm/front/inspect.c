@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * `vmm inspect`: says what a file is: a kernel, a disk image, a manifest. Headers of disk images
+ * are read here for people only; how a disk is opened is always said, never guessed.
+ */
+#include "boot.h"
+#include "manifest.h"
+#include "verbs.h"
+#include <endian.h>
+#include <fcntl.h>
+#include <podvisor/cleanup.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <linux/fs.h>
+
+#define HEAD_SIZE   4096
+#define SECTOR_SIZE 512
+
+static uint32_t get_be32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return be32toh(v);
+}
+
+static uint64_t get_be64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return be64toh(v);
+}
+
+static void print_size(const char *what, uint64_t bytes)
+{
+    printf("%s: %llu bytes (%.1f MiB)\n", what, (unsigned long long)bytes,
+           (double)bytes / (1 << 20));
+}
+
+static void print_kernel(const struct boot_image_info *info)
+{
+    if (info->kind == BOOT_IMAGE_BZIMAGE) {
+        printf("kernel: Linux bzImage, boot protocol %u.%02u\n", info->protocol >> 8,
+               info->protocol & 0xff);
+        printf("version: %s\n", info->version);
+    } else {
+        printf("kernel: ELF with a PVH entry\n");
+        printf("segments: %u\n", info->segment_count);
+    }
+    printf("entry: 0x%llx\n", (unsigned long long)info->entry);
+    printf("least memory: %llu MiB\n", (unsigned long long)(info->memory_end >> 20) + 1);
+    printf("command line: at most %u bytes\n", info->cmdline_max);
+    printf("use: vmm run --kernel FILE\n");
+}
+
+/* QCOW2: docs/interop/qcow2.txt of QEMU. */
+static void print_qcow2(const uint8_t *head)
+{
+    printf("disk image: qcow2 version %u\n", get_be32(head + 4));
+    print_size("virtual size", get_be64(head + 24));
+    if (get_be64(head + 8) != 0)
+        printf("backing file: yes; its content is needed too\n");
+    printf("use: qemu-img convert -f qcow2 -O raw FILE disk.raw, then --disk "
+           "path=disk.raw,format=raw\n");
+}
+
+static const char *foreign_disk(const uint8_t *head)
+{
+    if (memcmp(head, "KDMV", 4) == 0)
+        return "vmdk";
+    if (memcmp(head, "vhdxfile", 8) == 0)
+        return "vhdx";
+    if (memcmp(head, "conectix", 8) == 0)
+        return "vpc";
+    if (memcmp(head + 64, "\x7f\x10\xda\xbe", 4) == 0)
+        return "vdi";
+    return NULL;
+}
+
+/* A partition table or a file system at the start of a raw disk. */
+static const char *raw_content(const uint8_t *head, size_t len)
+{
+    if (len >= 2 * SECTOR_SIZE && memcmp(head + SECTOR_SIZE, "EFI PART", 8) == 0)
+        return "GPT partition table";
+    if (len >= 1024 + 58 && head[1024 + 56] == 0x53 && head[1024 + 57] == 0xef)
+        return "ext2/3/4 file system";
+    if (len >= 4 && memcmp(head, "XFSB", 4) == 0)
+        return "XFS file system";
+    if (len >= SECTOR_SIZE && head[510] == 0x55 && head[511] == 0xaa)
+        return "MBR partition table or boot sector";
+    return NULL;
+}
+
+static int print_raw(const uint8_t *head, size_t len, uint64_t size)
+{
+    const char *content = raw_content(head, len);
+    printf("disk image: raw%s%s%s\n", content != NULL ? ", with a " : ", if it is one",
+           content != NULL ? content : "", content != NULL ? "" : " (nothing in it is known)");
+    print_size("size", size);
+    if (size % SECTOR_SIZE != 0) {
+        printf("problem: the size is not a multiple of 512; truncate -s %%512 FILE\n");
+        return EXIT_BAD_CONFIG;
+    }
+    printf("use: --disk path=FILE,format=raw\n");
+    return EXIT_OK;
+}
+
+/* Text that a person wrote: no zero byte, and a word that every manifest has. */
+static bool looks_like_manifest(const uint8_t *head, size_t len)
+{
+    return len > 0 && memchr(head, 0, len) == NULL &&
+           (memmem(head, len, "apiVersion", 10) != NULL || memmem(head, len, "kind", 4) != NULL);
+}
+
+static int inspect_fd(const char *path, int fd, struct error *err)
+{
+    uint8_t head[HEAD_SIZE] = {0};
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return error_sys(err, errno, "cannot examine %s", path);
+    uint64_t size = (uint64_t)st.st_size;
+    if (S_ISBLK(st.st_mode)) {
+        if (ioctl(fd, BLKGETSIZE64, &size) < 0)
+            return error_sys(err, errno, "cannot ask the size of %s", path);
+    } else if (!S_ISREG(st.st_mode)) {
+        return error_set(err, EINVAL, "%s is neither a regular file nor a block device", path);
+    }
+    ssize_t len = pread(fd, head, sizeof(head), 0);
+    if (len < 0)
+        return error_sys(err, errno, "cannot read %s", path);
+    if (len == 0)
+        return error_set(err, EINVAL, "%s is empty", path);
+
+    struct boot_image_info info;
+    if (S_ISREG(st.st_mode) && boot_image_identify(fd, &info, NULL) == 0) {
+        print_kernel(&info);
+        return EXIT_OK;
+    }
+    if (memcmp(head, "QFI\xfb", 4) == 0) {
+        print_qcow2(head);
+        return EXIT_OK;
+    }
+    const char *foreign = foreign_disk(head);
+    if (foreign != NULL) {
+        printf("disk image: %s\nuse: qemu-img convert -f %s -O raw FILE disk.raw, then --disk "
+               "path=disk.raw,format=raw\n",
+               foreign, foreign);
+        return EXIT_OK;
+    }
+    if (looks_like_manifest(head, (size_t)len))
+        return manifest_inspect(path, err);
+    return print_raw(head, (size_t)len, size);
+}
+
+static int run(int argc, char **argv)
+{
+    struct positionals words;
+    struct error err = ERROR_INIT;
+    int r = flags_parse(&verb_inspect, argc, argv, NULL, &words, &err);
+    if (r > 0)
+        return EXIT_OK;
+    if (r == 0 && words.count != 1)
+        r = error_set(&err, EINVAL, "which file? `vmm inspect FILE`");
+    if (r < 0)
+        return report_error(&err);
+    const char *path = words.word[0];
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    r = fd < 0 ? error_sys(&err, errno, "cannot open %s", path) : inspect_fd(path, fd, &err);
+    return r < 0 ? report_error(&err) : r;
+}
+
+static const struct flag inspect_flags[] = {{.name = NULL}};
+
+const struct verb verb_inspect = {
+    .name = "inspect",
+    .arguments = "FILE",
+    .summary = "Says what a kernel, a disk image or a manifest is.",
+    .details = "Of a manifest: which machine it describes, and what is wrong with it. What a disk\n"
+               "image seems to be is only reported; `vmm run` never guesses a format.\n"
+               "Exit code: 0, or 1 when the file cannot be used.",
+    .flags = inspect_flags,
+    .run = run,
+};
