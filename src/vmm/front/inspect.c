@@ -106,11 +106,19 @@ static int print_raw(const uint8_t *head, size_t len, uint64_t size)
     return EXIT_OK;
 }
 
+static bool is_kernel(const uint8_t *head)
+{
+    return memcmp(head,
+                  "\x7f"
+                  "ELF",
+                  4) == 0 ||
+           memcmp(head + 0x202, "HdrS", 4) == 0;
+}
+
 /* Text that a person wrote: no zero byte, and a word that every manifest has. */
 static bool looks_like_manifest(const uint8_t *head, size_t len)
 {
-    return len > 0 && memchr(head, 0, len) == NULL &&
-           (memmem(head, len, "apiVersion", 10) != NULL || memmem(head, len, "kind", 4) != NULL);
+    return memchr(head, 0, len) == NULL && memmem(head, len, "apiVersion", 10) != NULL;
 }
 
 static int inspect_fd(const char *path, int fd, struct error *err)
@@ -133,7 +141,10 @@ static int inspect_fd(const char *path, int fd, struct error *err)
         return error_set(err, EINVAL, "%s is empty", path);
 
     struct boot_image_info info;
-    if (S_ISREG(st.st_mode) && boot_image_identify(fd, &info, NULL) == 0) {
+    if (S_ISREG(st.st_mode) && is_kernel(head)) {
+        int r = boot_image_identify(fd, &info, err);
+        if (r < 0)
+            return error_wrap(err, "%s", path);
         print_kernel(&info);
         return EXIT_OK;
     }
