@@ -15,6 +15,7 @@
 
 static uint64_t heap_next = HEAP_BASE;
 static uint64_t heap_end;
+static uint64_t high_ram;
 static uint64_t high_pd[512] __attribute__((aligned(4096)));
 static uint64_t high_pdpt[512] __attribute__((aligned(4096)));
 static unsigned int high_used;
@@ -29,7 +30,11 @@ void memory_init(const struct hvm_start_info *info)
     for (uint32_t i = 0; i < info->memmap_entries; i++) {
         uint64_t end = map[i].addr + map[i].size;
 
-        if (map[i].type == HVM_MEMMAP_TYPE_RAM && map[i].addr <= HEAP_BASE && end > heap_end)
+        if (map[i].type != HVM_MEMMAP_TYPE_RAM)
+            continue;
+        if (map[i].addr >= 1ul << 32 && map[i].size >= LARGE_PAGE && !high_ram)
+            high_ram = map[i].addr;
+        if (map[i].addr <= HEAP_BASE && end > heap_end)
             heap_end = MIN(end, 0xc0000000ul) & ~(PAGE_SIZE - 1);
     }
 }
@@ -37,6 +42,11 @@ void memory_init(const struct hvm_start_info *info)
 uint64_t memory_low_ram_end(void)
 {
     return heap_end;
+}
+
+uint64_t memory_high_ram(void)
+{
+    return high_ram;
 }
 
 void *page_alloc(size_t size)

@@ -46,6 +46,14 @@ static void post_all(struct net *net)
     virtq_kick(&net->rx);
 }
 
+void net_address(struct net *net)
+{
+    net->ip = parse_ip(parameter("ip"), 0x0a4d0002);
+    net->peer_ip = parse_ip(parameter("peer"), 0);
+    for (unsigned int i = 0; i < sizeof(net->mac); i++)
+        net->mac[i] = mmio_read8(net->device->config + NET_CONFIG_MAC + i);
+}
+
 bool net_start(struct net *net, struct virtio_device *device, const struct net_options *options)
 {
     struct virtio_options virtio = {.features = options->features | NET_F_MAC | NET_F_STATUS,
@@ -58,10 +66,7 @@ bool net_start(struct net *net, struct virtio_device *device, const struct net_o
     net->device = device;
     net->rx = queues[0];
     net->tx = queues[1];
-    net->ip = parse_ip(parameter("ip"), 0x0a4d0002);
-    net->peer_ip = parse_ip(parameter("peer"), 0);
-    for (unsigned int i = 0; i < sizeof(net->mac); i++)
-        net->mac[i] = mmio_read8(device->config + NET_CONFIG_MAC + i);
+    net_address(net);
     net->rx_buffer = options->rx_buffer ? options->rx_buffer : RX_BUFFER;
     net->rx_buffers = page_alloc((size_t)net->rx.size * net->rx_buffer);
     post_all(net);

@@ -68,6 +68,8 @@ static inline uint32_t swap32(uint32_t value)
 
 /* Starts queues 0 and 1 and posts receive buffers. */
 bool net_start(struct net *net, struct virtio_device *device, const struct net_options *options);
+/* Fills in our MAC and both IP addresses. */
+void net_address(struct net *net);
 /* Queues header and frame as one chain; both stay the caller's until used. */
 int net_submit(struct net *net, const struct net_header *header, const void *frame, uint32_t size);
 /* Sends and waits until the device has used the buffers. */

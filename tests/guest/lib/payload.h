@@ -32,6 +32,8 @@ bool match_pattern(const void *at, size_t size, uint32_t seed);
 struct hvm_start_info;
 void memory_init(const struct hvm_start_info *info);
 uint64_t memory_low_ram_end(void);
+/* Where RAM above 4 GiB starts; 0 if there is none. */
+uint64_t memory_high_ram(void);
 /* Zeroed, page aligned, identity mapped; lives until memory_release() goes back to an earlier mark.
  */
 void *page_alloc(size_t size);

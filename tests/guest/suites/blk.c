@@ -210,6 +210,26 @@ static void test_odd_framing(void)
           *(uint64_t *)data);
 }
 
+static void test_high_memory(void)
+{
+    struct blk_request *request = page_alloc(sizeof(*request));
+    uint64_t high = memory_high_ram();
+    struct virtq_used_elem elem;
+    volatile uint8_t *data;
+
+    SKIP_IF(!high, "no RAM above 4 GiB");
+    data = physical_map(high, 4096);
+    if (!start(0))
+        return;
+    blk_submit(&queue, request, BLK_T_IN, 20, &(struct virtq_segment){(void *)high, 4096}, 1,
+               false);
+    virtq_kick(&queue);
+    CHECK(virtq_wait(&queue, &elem, REQUEST_TIMEOUT_MS), "no answer");
+    CHECK(request->status == BLK_S_OK, "status %u", request->status);
+    for (uint64_t i = 0; i < 8; i++)
+        CHECK(*(volatile uint64_t *)(data + i * BLK_SECTOR) == 20 + i, "sector %lu", 20 + i);
+}
+
 static void test_queue_depth(void)
 {
     struct blk_request *requests = page_alloc(QUEUE_DEPTH * sizeof(*requests));
@@ -348,6 +368,7 @@ static const struct test tests[] = {
     {"unsupported type", test_unsupported_type},
     {"many segments", test_many_segments},
     {"odd framing", test_odd_framing},
+    {"buffer above 4 GiB", test_high_memory},
     {"queue depth 32", test_queue_depth},
     {"full ring, three rounds", test_full_ring},
     {"read-only disk refuses writes", test_read_only_refuses},
