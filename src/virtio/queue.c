@@ -192,6 +192,8 @@ static const char *enter_indirect(const struct virtq *q, struct table *t,
         return "indirect descriptor with a next one";
     if (d->len == 0 || d->len % sizeof(struct vring_desc) != 0)
         return "length of an indirect table is not a multiple of 16";
+    if (d->len / sizeof(struct vring_desc) > q->size)
+        return "indirect table longer than the queue";
     t->base = guest_memory_at(q->mem, d->addr, d->len);
     if (t->base == NULL)
         return "indirect table is not wholly in RAM";

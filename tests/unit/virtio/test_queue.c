@@ -374,10 +374,10 @@ END_TEST
 
 START_TEST(indirect_table_may_be_longer_than_its_chain)
 {
-    gpa_t table = vkit_alloc(&kit, 16 * 32, 16);
+    gpa_t table = vkit_alloc(&kit, 16 * SIZE, 16);
     struct vring_desc d = {.addr = data, .len = 4};
     memcpy(vkit_at(&kit, table, 16), &d, sizeof(d));
-    vkit_desc_write(&kit, 0, 0, table, 16 * 32, VRING_DESC_F_INDIRECT, 0);
+    vkit_desc_write(&kit, 0, 0, table, 16 * SIZE, VRING_DESC_F_INDIRECT, 0);
     vkit_avail_push(&kit, 0, 0);
     ck_assert_int_eq(pop(), 1);
     ck_assert_uint_eq(chain.readable_len, 4);
@@ -421,6 +421,8 @@ START_TEST(indirect_bad)
         {0, 0, VRING_DESC_F_INDIRECT, "multiple of 16"},
         {0, 15, VRING_DESC_F_INDIRECT, "multiple of 16"},
         {0, 17, VRING_DESC_F_INDIRECT, "multiple of 16"},
+        {0, 16 * (SIZE + 1), VRING_DESC_F_INDIRECT, "table longer"},
+        {0, 0xfffffff0, VRING_DESC_F_INDIRECT, "table longer"},
         {VKIT_LOW_SIZE - 16, 32, VRING_DESC_F_INDIRECT, "table is not wholly"},
         {UINT64_MAX - 15, 32, VRING_DESC_F_INDIRECT, "table is not wholly"},
         {0, 32, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, "next"},
