@@ -86,6 +86,11 @@ void engine_drain(struct engine *engine)
         engine->ops->wait(engine);
 }
 
+int engine_await_start(struct engine *engine, struct error *err)
+{
+    return engine->ops->await_start(engine, err);
+}
+
 void engine_close(struct engine *engine)
 {
     if (engine == NULL)

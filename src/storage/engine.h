@@ -57,6 +57,7 @@ struct engine;
 
 struct engine_ops {
     const char *name;
+    int (*await_start)(struct engine *engine, struct error *err);
     void (*submit)(struct engine *engine, struct engine_request *req);
     void (*kick)(struct engine *engine);
     /* Blocks until something in flight is finished and delivers it. */
@@ -75,18 +76,25 @@ struct engine_pool_config {
     unsigned threads; /* 0: ENGINE_THREADS_DEFAULT */
     /*
      * Runs first in every thread (NULL: nothing does), so that the sandbox can be put on it.
-     * Returns 0 or a negative errno, which then fails engine_open_pool().
+     * Returns 0 or a negative errno, which then fails engine_await_start().
      */
     int (*thread_start)(void *ctx);
     void *ctx;
 };
 
 /*
- * Starts an engine of threads for `loop`; start-up only. Returns after thread_start() has returned
- * in every thread. 0 or a negative errno.
+ * Starts an engine of threads for `loop`; start-up only. Does not wait for the threads, so that the
+ * caller can prepare other things meanwhile: see engine_await_start(). 0 or a negative errno.
  */
 int engine_open_pool(const struct engine_pool_config *config, struct loop *loop,
                      struct engine **ret_engine, struct error *err);
+
+/*
+ * Waits until thread_start() has returned in every thread. Returns 0, or a negative errno when it
+ * failed in one of them. May be called from another thread than the loop's, before the first
+ * request.
+ */
+int engine_await_start(struct engine *engine, struct error *err);
 
 /*
  * Takes a request. Returns true when it is finished already: req->result is set and complete() is

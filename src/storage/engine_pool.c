@@ -195,14 +195,6 @@ static void pool_close(struct engine *engine)
     free(pool);
 }
 
-static const struct engine_ops pool_ops = {
-    .name = "threads",
-    .submit = pool_submit,
-    .kick = pool_kick,
-    .wait = pool_wait,
-    .close = pool_close,
-};
-
 static int start_worker(struct pool *pool, struct error *err)
 {
     struct worker *w = &pool->worker[pool->thread_count];
@@ -233,15 +225,28 @@ static int start_workers(struct pool *pool, struct error *err)
     while (r == 0 && pool->thread_count < wanted)
         r = start_worker(pool, err);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (r < 0)
-        return r;
+    return r;
+}
+
+static int pool_await_start(struct engine *engine, struct error *err)
+{
+    struct pool *pool = pool_of(engine);
     pthread_mutex_lock(&pool->lock);
     while (pool->started_count < pool->thread_count)
         pthread_cond_wait(&pool->started, &pool->lock);
-    r = pool->start_error;
+    int r = pool->start_error;
     pthread_mutex_unlock(&pool->lock);
     return r < 0 ? error_sys(err, -r, "cannot prepare an I/O thread") : 0;
 }
+
+static const struct engine_ops pool_ops = {
+    .name = "threads",
+    .await_start = pool_await_start,
+    .submit = pool_submit,
+    .kick = pool_kick,
+    .wait = pool_wait,
+    .close = pool_close,
+};
 
 int engine_open_pool(const struct engine_pool_config *config, struct loop *loop,
                      struct engine **ret_engine, struct error *err)

@@ -306,6 +306,11 @@ int machine_devices_create(struct machine_devices *d, struct machine *m, struct 
     return r;
 }
 
+int machine_devices_await_start(struct machine_devices *d, struct error *err)
+{
+    return d->engine != NULL ? engine_await_start(d->engine, err) : 0;
+}
+
 void machine_devices_destroy(struct machine_devices *d)
 {
     if (d->machine == NULL)

@@ -64,6 +64,9 @@ struct machine_devices {
  * errno. */
 int machine_devices_create(struct machine_devices *devices, struct machine *m, struct error *err);
 
+/* Waits until the devices' own threads are ready and in their sandbox. 0 or a negative errno. */
+int machine_devices_await_start(struct machine_devices *devices, struct error *err);
+
 /* vCPU and I/O threads have ended. Harmless after a failed or no creation. */
 void machine_devices_destroy(struct machine_devices *devices);
 

@@ -16,6 +16,7 @@ int io_thread_init(struct io_thread *io, const char *name,
     memset(io, 0, sizeof(*io));
     io->thread_started = thread_started;
     io->ctx = ctx;
+    sem_init(&io->ready, 0, 0);
     snprintf(io->name, sizeof(io->name), "%s", name);
     return loop_init(&io->loop, err);
 }
@@ -31,6 +32,7 @@ static void *io_thread_main(void *arg)
         log_error("io", "%s", err.text);
         abort();
     }
+    sem_post(&io->ready);
     r = loop_run(&io->loop);
     if (r < 0)
         log_error("io", "the I/O loop ended: %s", strerror(-r));
@@ -50,6 +52,13 @@ int io_thread_start(struct io_thread *io, struct error *err)
     return 0;
 }
 
+void io_thread_await_start(struct io_thread *io)
+{
+    while (sem_wait(&io->ready) < 0) {
+        /* EINTR: a signal handler ran. */
+    }
+}
+
 void io_thread_stop(struct io_thread *io)
 {
     if (!io->started)
@@ -62,4 +71,5 @@ void io_thread_stop(struct io_thread *io)
 void io_thread_done(struct io_thread *io)
 {
     loop_done(&io->loop);
+    sem_destroy(&io->ready);
 }

@@ -7,12 +7,14 @@
 #define PODVISOR_VMM_IO_THREAD_H
 
 #include <podvisor/loop.h>
+#include <semaphore.h>
 
 struct io_thread {
     struct loop loop;
     pthread_t thread;
     char name[16];
     bool started;
+    sem_t ready; /* posted when thread_started() has returned */
     /* Runs first on the new thread: installs its sandbox. Its failure ends the process. */
     int (*thread_started)(void *ctx, struct error *err);
     void *ctx;
@@ -25,6 +27,9 @@ int io_thread_init(struct io_thread *io, const char *name,
 
 /* Starts the thread. Returns 0 or a negative errno. */
 int io_thread_start(struct io_thread *io, struct error *err);
+
+/* Waits until thread_started() has returned; once after the start. */
+void io_thread_await_start(struct io_thread *io);
 
 /* Ends and joins it. */
 void io_thread_stop(struct io_thread *io);

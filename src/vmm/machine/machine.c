@@ -118,7 +118,10 @@ static void all_parked(struct loop_work *work)
     struct error err = ERROR_INIT;
     switch (m->state) {
     case MACHINE_STARTING:
-        if (vcpu_group_check(&m->vcpus, &err) < 0) {
+        /* No guest instruction before every thread has its sandbox. */
+        io_thread_await_start(&m->io);
+        if (vcpu_group_check(&m->vcpus, &err) < 0 ||
+            machine_devices_await_start(&m->devices, &err) < 0) {
             machine_end(m, MACHINE_EXIT_INTERNAL, "StartFailed", "%s", err.text);
             return;
         }

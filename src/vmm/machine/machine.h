@@ -55,8 +55,8 @@ enum machine_exit {
 
 struct machine_result {
     int exit_code;
-    const char *reason; /* one word, for programs: "PowerOff", "GuestPanicked"... */
-    char message[ERROR_TEXT_MAX];  /* one line, for people */
+    const char *reason;           /* one word, for programs: "PowerOff", "GuestPanicked"... */
+    char message[ERROR_TEXT_MAX]; /* one line, for people */
 };
 
 struct machine {

@@ -59,6 +59,7 @@ static void setup(void)
     struct engine_pool_config config = {
         .name = "io-test", .thread_start = count_start, .ctx = &started};
     ck_assert_int_eq(engine_open_pool(&config, &loop, &engine, &err), 0);
+    ck_assert_int_eq(engine_await_start(engine, &err), 0);
     ck_assert_uint_eq(atomic_load(&started), ENGINE_THREADS_DEFAULT);
     client = (struct engine_client){.complete = on_complete, .completed = on_completed};
     complete_calls = completed_calls = 0;
@@ -510,10 +511,13 @@ START_TEST(test_thread_start_fails)
     struct engine *none = NULL;
     struct engine_pool_config config = {
         .name = "io-refused", .threads = 2, .thread_start = refuse_start};
-    ck_assert_int_eq(engine_open_pool(&config, &loop, &none, &err), -EPERM);
-    ck_assert_ptr_null(none);
+    ck_assert_int_eq(engine_open_pool(&config, &loop, &none, &err), 0);
+    ck_assert_int_eq(engine_await_start(none, &err), -EPERM);
+    engine_close(none);
+    none = NULL;
     config.threads = ENGINE_THREADS_MAX + 1;
     ck_assert_int_eq(engine_open_pool(&config, &loop, &none, &err), -EINVAL);
+    ck_assert_ptr_null(none);
 }
 END_TEST
 
