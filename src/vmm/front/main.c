@@ -12,12 +12,6 @@
 static const struct verb *const verbs[] = {&verb_run, &verb_ctl, &verb_console, &verb_check,
                                            &verb_inspect};
 
-int report_error(const struct error *err)
-{
-    log_error("", "%s", err->text);
-    return EXIT_BAD_CONFIG;
-}
-
 /* A caller may have closed one of the first three descriptors; the next file opened would take its
  * place, and the log or the console would be written into somebody's disk. */
 static void fill_standard_fds(void)

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the front opens and makes, in a folder of the test's own; nothing here needs KVM. */
+#include "open.h"
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <podvisor/cleanup.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static struct plan plan;
+static struct machine_config config;
+static struct created created;
+static char folder[] = "/tmp/test-open-XXXXXX";
+
+static void set_up(void)
+{
+    strcpy(folder, "/tmp/test-open-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+    memset(&plan, 0, sizeof(plan));
+    memset(&config, 0, sizeof(config));
+    memset(&created, 0, sizeof(created));
+}
+
+/* Names in the folder, and removes them. */
+static unsigned sweep(void)
+{
+    unsigned count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        unlinkat(dirfd(dir), e->d_name, 0);
+        count++;
+    }
+    closedir(dir);
+    return count;
+}
+
+static void tear_down(void)
+{
+    sweep();
+    ck_assert_int_eq(chdir("/"), 0);
+    rmdir(folder);
+}
+
+static void make_file(const char *name, off_t size)
+{
+    cleanup_close int fd = open(name, O_RDWR | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(ftruncate(fd, size), 0);
+}
+
+static struct plan_disk *add_disk(const char *path)
+{
+    struct plan_disk *disk = &plan.disk[plan.disk_count];
+    snprintf(disk->name, sizeof(disk->name), "d%u", plan.disk_count++);
+    snprintf(disk->path, sizeof(disk->path), "%s", path);
+    disk->discard = true;
+    return disk;
+}
+
+static void disks_must_fail(const char *text)
+{
+    struct error err = ERROR_INIT;
+    ck_assert_int_lt(open_existing_disks(&plan, &config, &err), 0);
+    ck_assert_msg(strstr(err.text, text) != NULL, "'%s' is not in: %s", text, err.text);
+}
+
+START_TEST(disk_is_described)
+{
+    make_file("a", 1 << 20);
+    add_disk("a");
+    add_disk("a");
+    plan.disk[0].readonly = plan.disk[1].readonly = true;
+    strcpy(plan.disk[0].serial, "S");
+    plan.disk[1].logical_block_size = 4096;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_uint_eq(config.disk_count, 2);
+    const struct machine_disk *d = config.disk;
+    ck_assert_str_eq(d[0].name, "d0");
+    ck_assert_str_eq(d[0].serial, "S");
+    ck_assert_uint_eq(d[0].size, 1 << 20);
+    ck_assert(d[0].readonly && !d[0].direct && !d[0].block_device && !d[0].discard);
+    ck_assert_uint_eq(d[0].logical_block_size, 512);
+    ck_assert_uint_eq(d[1].logical_block_size, 4096);
+    ck_assert_uint_ge(d[1].physical_block_size, 4096);
+    ck_assert_int_eq(fcntl(d[0].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_eq(fcntl(d[0].fd, F_GETFD), FD_CLOEXEC);
+}
+END_TEST
+
+START_TEST(disk_mistakes)
+{
+    add_disk("none");
+    disks_must_fail("d0: disk none does not exist");
+    ck_assert_uint_eq(sweep(), 0);
+    make_file("odd", 1000);
+    strcpy(plan.disk[0].path, "odd");
+    disks_must_fail("not a multiple of 512");
+    make_file("small", 512);
+    strcpy(plan.disk[0].path, "small");
+    plan.disk[0].logical_block_size = 4096;
+    disks_must_fail("not a multiple of its block size 4096");
+    plan.disk[0].logical_block_size = 0;
+    plan.disk[0].capacity = 1024;
+    disks_must_fail("has 512 bytes where 1024 were asked for");
+    strcpy(plan.disk[0].path, ".");
+    disks_must_fail("is a directory");
+    ck_assert_int_eq(mkfifo("fifo", 0600), 0);
+    strcpy(plan.disk[0].path, "fifo");
+    disks_must_fail("neither a regular file nor a block device");
+}
+END_TEST
+
+START_TEST(disk_has_one_writer)
+{
+    make_file("a", 4096);
+    add_disk("a");
+    add_disk("a");
+    disks_must_fail("in use");
+    plan.disk[0].shared = plan.disk[1].shared = true;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+}
+END_TEST
+
+START_TEST(missing_disk_is_made_once)
+{
+    struct plan_disk *disk = add_disk("new");
+    struct stat st;
+    disk->create = true;
+    disk->capacity = 1 << 20;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(config.disk[0].fd, -1);
+    ck_assert_int_ne(access("new", F_OK), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_int_eq(stat("new", &st), 0);
+    ck_assert_int_eq(st.st_size, 1 << 20);
+    ck_assert_int_eq(st.st_blocks, 0);
+    ck_assert_uint_eq(config.disk[0].size, 1 << 20);
+    close(config.disk[0].fd);
+    /* The second start finds it. */
+    created.count = 0;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_ge(config.disk[0].fd, 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_uint_eq(created.count, 0);
+}
+END_TEST
+
+START_TEST(failure_leaves_nothing)
+{
+    struct error err = ERROR_INIT;
+    add_disk("new1")->create = true;
+    plan.disk[0].capacity = 4096;
+    add_disk("no-folder/new2")->create = true;
+    plan.disk[1].capacity = 4096;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_lt(create_missing_disks(&plan, &config, &created, &err), 0);
+    ck_assert_ptr_nonnull(strstr(err.text, "d1: cannot create no-folder/new2"));
+    created_undo(&created);
+    ck_assert_uint_eq(sweep(), 0);
+}
+END_TEST
+
+START_TEST(empty_disk_has_no_name)
+{
+    struct stat st;
+    setenv("TMPDIR", folder, 1);
+    add_disk("")->capacity = 8192;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_int_eq(fstat(config.disk[0].fd, &st), 0);
+    ck_assert_int_eq(st.st_size, 8192);
+    ck_assert_uint_eq(st.st_nlink, 0);
+    ck_assert_uint_eq(sweep(), 0);
+    unsetenv("TMPDIR");
+}
+END_TEST
+
+static void connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    close(fd);
+}
+
+START_TEST(control_socket_listens)
+{
+    struct stat st;
+    int fd;
+    umask(0);
+    ck_assert_int_eq(open_control("sock", &fd, &created, NULL), 0);
+    ck_assert_int_eq(stat("sock", &st), 0);
+    ck_assert(S_ISSOCK(st.st_mode));
+    ck_assert_int_eq(st.st_mode & 0777, 0600);
+    connect_to("sock");
+    ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    close(fd);
+    ck_assert_uint_eq(sweep(), 1); /* no temporary name, no lock file */
+}
+END_TEST
+
+START_TEST(stale_socket_is_replaced_and_a_live_one_is_not)
+{
+    struct error err = ERROR_INIT;
+    int first, second;
+    ck_assert_int_eq(open_control("sock", &first, &created, NULL), 0);
+    ck_assert_int_eq(open_control("sock", &second, &created, &err), -EADDRINUSE);
+    ck_assert_ptr_nonnull(strstr(err.text, "a running machine serves the control socket sock"));
+    connect_to("sock");
+    close(first);
+    ck_assert_int_eq(open_control("sock", &second, &created, NULL), 0);
+    connect_to("sock");
+    close(second);
+    ck_assert_uint_eq(sweep(), 1);
+}
+END_TEST
+
+START_TEST(control_socket_mistakes)
+{
+    static char path[200];
+    struct error err = ERROR_INIT;
+    int fd;
+    memset(path, 'x', sizeof(path) - 1);
+    ck_assert_int_eq(open_control(path, &fd, &created, &err), -ENAMETOOLONG);
+    ck_assert_ptr_nonnull(strstr(err.text, "199 bytes and a UNIX socket's at most 107"));
+    ck_assert_int_eq(open_control("none/sock", &fd, &created, &err), -ENOENT);
+    ck_assert_int_eq(open_control("./", &fd, &created, &err), -EISDIR);
+    make_file("file", 3);
+    ck_assert_int_eq(open_control("file", &fd, &created, &err), -EEXIST);
+    ck_assert_ptr_nonnull(strstr(err.text, "taken by something that is not a socket"));
+    ck_assert_uint_eq(created.count, 0);
+    struct stat st;
+    ck_assert_int_eq(stat("file", &st), 0);
+    ck_assert_int_eq(st.st_size, 3);
+    ck_assert_uint_eq(sweep(), 1);
+}
+END_TEST
+
+START_TEST(long_socket_path_fits_to_the_last_byte)
+{
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    int fd;
+    memset(path, 'x', sizeof(path));
+    memcpy(path, "./", 2);
+    path[sizeof(path) - 1] = '\0';
+    ck_assert_int_eq(open_control(path, &fd, &created, NULL), 0);
+    connect_to(path);
+    close(fd);
+}
+END_TEST
+
+START_TEST(console_file_is_appended_to)
+{
+    config.console_in_fd = config.console_out_fd = -1;
+    plan.console = CONSOLE_OFF;
+    ck_assert_int_eq(open_console(&plan, &config, &created, NULL), 0);
+    ck_assert_int_eq(config.console_out_fd, -1);
+    plan.console = CONSOLE_FILE;
+    plan.console_path = "log";
+    ck_assert_int_eq(open_console(&plan, &config, &created, NULL), 0);
+    ck_assert_int_eq(config.console_in_fd, -1);
+    ck_assert(fcntl(config.console_out_fd, F_GETFL) & O_APPEND);
+    ck_assert_uint_eq(created.count, 1);
+    close(config.console_out_fd);
+    created.count = 0;
+    ck_assert_int_eq(open_console(&plan, &config, &created, NULL), 0);
+    ck_assert_uint_eq(created.count, 0); /* it was there: it is not ours to remove */
+    plan.console_path = "none/log";
+    ck_assert_int_lt(open_console(&plan, &config, &created, NULL), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("front-open");
+    TCase *tc = tcase_create("open");
+    tcase_add_checked_fixture(tc, set_up, tear_down);
+    tcase_add_test(tc, disk_is_described);
+    tcase_add_test(tc, disk_mistakes);
+    tcase_add_test(tc, disk_has_one_writer);
+    tcase_add_test(tc, missing_disk_is_made_once);
+    tcase_add_test(tc, failure_leaves_nothing);
+    tcase_add_test(tc, empty_disk_has_no_name);
+    tcase_add_test(tc, control_socket_listens);
+    tcase_add_test(tc, stale_socket_is_replaced_and_a_live_one_is_not);
+    tcase_add_test(tc, control_socket_mistakes);
+    tcase_add_test(tc, long_socket_path_fits_to_the_last_byte);
+    tcase_add_test(tc, console_file_is_appended_to);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
