@@ -84,10 +84,10 @@ static int run(int argc, char **argv)
 const struct verb verb_run = {
     .name = "run",
     .arguments = "[MANIFEST]",
-    .summary = "Runs a machine: what a KubeVirt VirtualMachine(Instance) manifest says, what the\n"
-               "flags say, or both; flags win.",
-    .details =
-        "Exit code: 0 clean power-off, 1 bad configuration, 2 guest crash, 3 internal error.",
+    .summary = "Runs a virtual machine from flags, a KubeVirt manifest, or both.",
+    .details = "MANIFEST is a VirtualMachine or VirtualMachineInstance, YAML or JSON; flags win\n"
+               "over it. Exit code: 0 clean power-off, 1 bad configuration, 2 guest crash,\n"
+               "3 internal error.",
     .flags = run_flags,
     .run = run,
 };
