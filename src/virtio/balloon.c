@@ -17,6 +17,9 @@
 #define CONFIG_NUM_PAGES offsetof(struct virtio_balloon_config, num_pages)
 #define CONFIG_ACTUAL    offsetof(struct virtio_balloon_config, actual)
 
+/* What a guest may have done before other sources of the loop get their turn. */
+#define CHAINS_A_TURN 16
+
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
 /* Adjacent pages, so that one madvise(2) serves many. */
@@ -56,17 +59,20 @@ static void add_page(struct virtio_balloon *balloon, struct run *run, uint8_t *h
     }
 }
 
-/* Inflate: the buffer is an array of le32 page frame numbers, however it is cut into descriptors.
+/*
+ * Inflate: the buffer is an array of le32 page frame numbers, however it is cut into descriptors.
+ * What is beyond VIRTIO_BALLOON_PFN_MAX, far more than drivers send, is not released.
  */
 static void inflate(struct virtio_balloon *balloon, const struct virtq_chain *chain)
 {
     uint32_t pfn[256];
     struct run run = {0};
-    uint32_t whole = chain->readable_len / 4 * 4;
-    for (uint32_t offset = 0; offset < whole;) {
-        size_t want = whole - offset < sizeof(pfn) ? whole - offset : sizeof(pfn);
-        iov_read(chain->iov, chain->readable_count, offset, pfn, want);
-        for (size_t i = 0; i < want / 4; i++) {
+    uint32_t told = chain->readable_len / 4, taken = 0;
+    while (taken < told && taken < VIRTIO_BALLOON_PFN_MAX) {
+        size_t got =
+            iov_read(chain->iov, chain->readable_count, taken * sizeof(pfn[0]), pfn, sizeof(pfn)) /
+            sizeof(pfn[0]);
+        for (size_t i = 0; i < got; i++) {
             gpa_t gpa = (gpa_t)pfn[i] * VIRTIO_BALLOON_PAGE_SIZE;
             uint8_t *hva = guest_memory_at(balloon->dev.mem, gpa, VIRTIO_BALLOON_PAGE_SIZE);
             if (hva != NULL)
@@ -74,10 +80,11 @@ static void inflate(struct virtio_balloon *balloon, const struct virtq_chain *ch
             else
                 count(&balloon->counters.bad_pages, 1);
         }
-        offset += (uint32_t)want;
+        taken += (uint32_t)got;
     }
     flush_run(balloon, &run);
-    count(&balloon->counters.inflated_pages, whole / 4);
+    count(&balloon->counters.inflated_pages, told);
+    count(&balloon->counters.bad_pages, told - taken);
 }
 
 /* Deflate: the guest uses the pages again; the host gives memory when they are touched. */
@@ -106,8 +113,7 @@ static void report(struct virtio_balloon *balloon, const struct virtq_chain *cha
 static void read_stats(struct virtio_balloon *balloon, const struct virtq_chain *chain)
 {
     struct virtio_balloon_stat stat[2 * VIRTIO_BALLOON_STAT_MAX];
-    size_t len = chain->readable_len < sizeof(stat) ? chain->readable_len : sizeof(stat);
-    iov_read(chain->iov, chain->readable_count, 0, stat, len);
+    size_t len = iov_read(chain->iov, chain->readable_count, 0, stat, sizeof(stat));
     for (size_t i = 0; i < len / sizeof(stat[0]); i++) {
         if (stat[i].tag < VIRTIO_BALLOON_STAT_MAX)
             atomic_store_explicit(&balloon->stat[stat[i].tag], stat[i].val, memory_order_relaxed);
@@ -139,17 +145,24 @@ static void balloon_kicked(struct virtio_device *dev, unsigned index)
 {
     struct virtio_balloon *balloon = to_balloon(dev);
     struct virtq *vq = &dev->queue[index].vq;
+    struct virtq_chain chain;
+    unsigned chains = 0;
+    int r;
+    virtq_suppress_kicks(vq);
     do {
-        struct virtq_chain chain;
-        int r;
-        virtq_suppress_kicks(vq);
         while ((r = virtq_pop(vq, balloon->iov, ARRAY_SIZE(balloon->iov), &chain)) > 0) {
             if (handle_chain(balloon, index, &chain))
                 virtq_push(vq, chain.head, 0);
+            if (++chains == CHAINS_A_TURN)
+                break;
         }
         virtio_device_notify(dev, index);
         if (r < 0) {
             virtio_device_fail(dev, vq->fault);
+            return;
+        }
+        if (chains == CHAINS_A_TURN) {
+            virtio_device_rekick(dev, index);
             return;
         }
     } while (virtq_arm_kicks(vq));

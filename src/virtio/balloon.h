@@ -14,7 +14,8 @@
 
 #define VIRTIO_BALLOON_PAGE_SIZE  4096u
 #define VIRTIO_BALLOON_QUEUE_SIZE 128
-#define VIRTIO_BALLOON_STAT_MAX   16 /* tags of §5.5.6.3 that are kept */
+#define VIRTIO_BALLOON_STAT_MAX   16   /* tags of §5.5.6.3 that are kept */
+#define VIRTIO_BALLOON_PFN_MAX    4096 /* pages released for one request; Linux sends 256 */
 
 struct virtio_balloon_options {
     const char *name;
@@ -31,7 +32,7 @@ struct virtio_balloon_options {
 struct virtio_balloon_counters {                         /* relaxed atomics */
     atomic_uint_fast64_t inflated_pages, deflated_pages; /* as the driver told, since start */
     atomic_uint_fast64_t reported_bytes;                 /* by free page reporting */
-    atomic_uint_fast64_t bad_pages;                      /* not RAM: ignored */
+    atomic_uint_fast64_t bad_pages;                      /* not RAM or too many: ignored */
 };
 
 struct virtio_balloon {

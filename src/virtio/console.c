@@ -9,61 +9,77 @@
 #define RX_QUEUE 0
 #define TX_QUEUE 1
 
+/* What a guest may have done before other sources of the loop get their turn. */
+#define BYTES_A_TURN  65536
+#define CHAINS_A_TURN 64
+
 static struct virtio_console *to_console(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_console, dev);
 }
 
-/* Prints what there is room for; true when the held chain is printed to its end. */
-static bool print_held(struct virtio_console *console)
+/*
+ * Prints the held chain as far as there is room, and at most *bytes, which it counts down. True
+ * when the chain is printed to its end.
+ */
+static bool print_held(struct virtio_console *console, uint32_t *bytes)
 {
-    uint8_t bytes[512];
+    uint8_t copy[512];
     while (console->tx_offset < console->tx.readable_len) {
         size_t want = console->tx.readable_len - console->tx_offset;
-        if (want > sizeof(bytes))
-            want = sizeof(bytes);
-        size_t room = console->ops->room(console->ctx, want);
+        if (want > sizeof(copy))
+            want = sizeof(copy);
+        if (want > *bytes)
+            want = *bytes;
+        size_t room = want > 0 ? console->ops->room(console->ctx, want) : 0;
         if (room == 0)
             return false;
         if (room > want)
             room = want;
-        iov_read(console->tx.iov, console->tx.readable_count, console->tx_offset, bytes, room);
-        console->ops->output(console->ctx, bytes, room);
+        iov_read(console->tx.iov, console->tx.readable_count, console->tx_offset, copy, room);
+        console->ops->output(console->ctx, copy, room);
         console->tx_offset += (uint32_t)room;
+        *bytes -= (uint32_t)room;
     }
     return true;
 }
 
+/* True when there is a chain to print: the held one or the next. */
+static bool hold_chain(struct virtio_console *console, struct virtq *vq)
+{
+    if (console->tx_held)
+        return true;
+    int r = virtq_pop(vq, console->tx_iov, ARRAY_SIZE(console->tx_iov), &console->tx);
+    if (r < 0)
+        virtio_device_fail(&console->dev, vq->fault);
+    console->tx_held = r > 0;
+    console->tx_offset = 0;
+    return r > 0;
+}
+
 static void transmit(struct virtio_console *console)
 {
-    struct virtio_queue_slot *slot = &console->dev.queue[TX_QUEUE];
-    if (!console->running || !slot->active)
+    struct virtio_device *dev = &console->dev;
+    struct virtq *vq = &dev->queue[TX_QUEUE].vq;
+    if (!dev->serving || !dev->queue[TX_QUEUE].active)
         return;
-    struct virtq *vq = &slot->vq;
-    int r = 0;
+    uint32_t bytes = BYTES_A_TURN;
+    unsigned chains = 0;
+    virtq_suppress_kicks(vq);
     do {
-        virtq_suppress_kicks(vq);
-        for (;;) {
-            if (!console->tx_held) {
-                r = virtq_pop(vq, console->tx_iov, ARRAY_SIZE(console->tx_iov), &console->tx);
-                if (r <= 0)
-                    break;
-                console->tx_held = true;
-                console->tx_offset = 0;
-            }
-            if (!print_held(console)) {
-                virtio_device_notify(&console->dev, TX_QUEUE);
-                return; /* goes on when there is room */
-            }
+        while (chains < CHAINS_A_TURN && hold_chain(console, vq)) {
+            if (!print_held(console, &bytes))
+                break; /* goes on when there is room */
             console->tx_held = false;
             virtq_push(vq, console->tx.head, 0);
+            chains++;
         }
-        virtio_device_notify(&console->dev, TX_QUEUE);
-        if (r < 0) {
-            virtio_device_fail(&console->dev, vq->fault);
+        virtio_device_notify(dev, TX_QUEUE);
+        if (bytes == 0 || chains == CHAINS_A_TURN) {
+            virtio_device_rekick(dev, TX_QUEUE);
             return;
         }
-    } while (virtq_arm_kicks(vq));
+    } while (dev->serving && !console->tx_held && virtq_arm_kicks(vq));
 }
 
 /* Moves typed bytes into one chain; returns how many. */
@@ -107,13 +123,13 @@ static bool take_refusal(struct virtio_console *console)
 
 static void receive(struct virtio_console *console)
 {
-    struct virtio_queue_slot *slot = &console->dev.queue[RX_QUEUE];
-    if (!console->running || !slot->active)
+    struct virtio_device *dev = &console->dev;
+    struct virtq *vq = &dev->queue[RX_QUEUE].vq;
+    if (!dev->serving || !dev->queue[RX_QUEUE].active)
         return;
-    struct virtq *vq = &slot->vq;
-    bool moved = false;
+    unsigned chains = 0;
     int r = 0;
-    while (input_waits(console)) {
+    while (chains < CHAINS_A_TURN && input_waits(console)) {
         struct virtq_chain chain;
         r = virtq_pop(vq, console->rx_iov, ARRAY_SIZE(console->rx_iov), &chain);
         if (r < 0)
@@ -125,13 +141,15 @@ static void receive(struct virtio_console *console)
             break;
         }
         virtq_push(vq, chain.head, fill_chain(console, &chain));
-        moved = true;
+        chains++;
     }
-    virtio_device_notify(&console->dev, RX_QUEUE);
-    if (moved && take_refusal(console))
+    virtio_device_notify(dev, RX_QUEUE);
+    if (chains > 0 && take_refusal(console))
         console->ops->input_ready(console->ctx);
     if (r < 0)
-        virtio_device_fail(&console->dev, vq->fault);
+        virtio_device_fail(dev, vq->fault);
+    else if (chains == CHAINS_A_TURN)
+        virtio_device_rekick(dev, RX_QUEUE);
 }
 
 static void room_grew(struct loop_work *work)
@@ -154,16 +172,12 @@ static void console_kicked(struct virtio_device *dev, unsigned index)
 
 static void console_start(struct virtio_device *dev)
 {
-    struct virtio_console *console = to_console(dev);
-    console->tx_held = false;
-    console->running = true;
+    to_console(dev)->tx_held = false;
 }
 
 static void console_stop(struct virtio_device *dev)
 {
-    struct virtio_console *console = to_console(dev);
-    console->running = false;
-    console->tx_held = false;
+    to_console(dev)->tx_held = false;
     virtio_device_stopped(dev);
 }
 

@@ -38,7 +38,6 @@ struct virtio_console {
 
     struct iovec rx_iov[VIRTIO_CONSOLE_QUEUE_SIZE];
     struct loop_work input_work;
-    bool running; /* between start and stop */
 
     pthread_mutex_t input_lock; /* the ring below */
     uint8_t input[VIRTIO_CONSOLE_INPUT_SIZE];
