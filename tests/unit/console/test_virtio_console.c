@@ -188,7 +188,7 @@ START_TEST(test_many_chains)
         while (vkit_used(&kit, TX, &head, &len))
             ck_assert_uint_eq(len, 0);
     }
-    ck_assert_uint_eq(printed_len, 20u * VIRTIO_CONSOLE_QUEUE_SIZE);
+    ck_assert_uint_eq(printed_len, (uintmax_t)20 * VIRTIO_CONSOLE_QUEUE_SIZE);
     ck_assert_int_eq(printed[printed_len - 1], 'a' + 19);
 }
 END_TEST
