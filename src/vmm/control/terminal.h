@@ -21,7 +21,7 @@ struct terminal {
 /* Saves the mode of `fd` (borrowed) and makes it raw. Returns 0 or a negative errno. */
 int terminal_make_raw(struct terminal *terminal, int fd, struct error *err);
 
-/* Puts the saved mode back; harmless when nothing was saved, and async-signal-safe. */
+/* Puts the saved mode back; harmless when nothing was saved. */
 void terminal_restore(struct terminal *terminal);
 
 #endif

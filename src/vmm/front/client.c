@@ -73,18 +73,15 @@ static int receive_line(struct client *client, size_t *ret_len, struct error *er
 static int read_refusal(struct json_scan *scan, struct error *err)
 {
     struct json_token name, value;
-    struct error ignored;
     char code[32] = "", message[ERROR_TEXT_MAX - 64] = "";
-    int r;
-    while ((r = json_scan_member(scan, &name, &value, &ignored)) > 0) {
+    int r = 0;
+    while (r == 0 && json_scan_member(scan, &name, &value, NULL) > 0) {
         if (json_token_is(&name, "code"))
-            r = json_token_string(&value, code, sizeof(code), NULL, &ignored);
+            r = json_token_string(&value, code, sizeof(code), NULL, NULL);
         else if (json_token_is(&name, "message"))
-            r = json_token_string(&value, message, sizeof(message), NULL, &ignored);
+            r = json_token_string(&value, message, sizeof(message), NULL, NULL);
         else
-            r = json_scan_skip(scan, &value, &ignored);
-        if (r < 0)
-            break;
+            r = json_scan_skip(scan, &value, NULL);
     }
     return error_set(err, EREMOTEIO, "the machine refuses: %s (%s)", message, code);
 }
@@ -120,7 +117,7 @@ int client_call(struct client *client, const char *method, const char *params,
                 const char **ret_result, size_t *ret_result_len, const char **ret_rest,
                 size_t *ret_rest_len, struct error *err)
 {
-    size_t len;
+    size_t len = 0;
     int r = send_request(client, method, params, err);
     if (r == 0)
         r = receive_line(client, &len, err);

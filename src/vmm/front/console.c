@@ -45,7 +45,8 @@ static const struct flag console_flags[] = {
 
 static void on_signal(int number)
 {
-    terminal_restore(&terminal);
+    if (terminal.fd >= 0)
+        tcsetattr(terminal.fd, TCSANOW, &terminal.saved);
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -105,8 +106,8 @@ static bool copy(int socket)
 static int attach(const char *socket, bool replay, struct error *err)
 {
     static struct client client;
-    const char *result, *rest;
-    size_t len, rest_len;
+    const char *result, *rest = NULL;
+    size_t len, rest_len = 0;
     int r = client_open(&client, socket, 0, err);
     if (r < 0)
         return r;

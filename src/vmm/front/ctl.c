@@ -90,8 +90,8 @@ static int call(const char *socket, const char *request, const char *params, uns
                 struct error *err)
 {
     static struct client client;
-    const char *result, *rest;
-    size_t len, rest_len;
+    const char *result = "", *rest;
+    size_t len = 0, rest_len;
     int r = client_open(&client, socket, timeout, err);
     if (r < 0)
         return r;
@@ -108,7 +108,7 @@ static int run(int argc, char **argv)
     struct ctl_options options = {.timeout = TIMEOUT_DEFAULT};
     struct positionals words;
     struct error err = ERROR_INIT;
-    const char *socket, *request;
+    const char *socket = NULL, *request = NULL;
     char params[64] = "";
     int r = flags_parse(&verb_ctl, argc, argv, &options, &words, &err);
     if (r > 0)

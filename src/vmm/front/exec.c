@@ -97,7 +97,7 @@ static void keep_environment(char *kept[ENV_MAX + 1])
 
 int exec_monitor(const char *path, const struct machine_config *config, struct error *err)
 {
-    int config_fd;
+    int config_fd = -1;
     int r = write_config(config, &config_fd, err);
     if (r < 0)
         return r;

@@ -81,7 +81,7 @@ static const char *foreign_disk(const uint8_t *head)
 /* A partition table or a file system at the start of a raw disk. */
 static const char *raw_content(const uint8_t *head, size_t len)
 {
-    if (len >= 2 * SECTOR_SIZE && memcmp(head + SECTOR_SIZE, "EFI PART", 8) == 0)
+    if (len >= SECTOR_SIZE + 8 && memcmp(head + SECTOR_SIZE, "EFI PART", 8) == 0)
         return "GPT partition table";
     if (len >= 1024 + 58 && head[1024 + 56] == 0x53 && head[1024 + 57] == 0xef)
         return "ext2/3/4 file system";
@@ -187,8 +187,8 @@ const struct verb verb_inspect = {
     .name = "inspect",
     .arguments = "FILE",
     .summary = "Says what a kernel, a disk image or a manifest is.",
-    .details = "Of a manifest: which machine it describes, and what is wrong with it. What a disk\n"
-               "image seems to be is only reported; `vmm run` never guesses a format.\n"
+    .details = "Of a manifest: which machine it describes, and what is wrong with it. What a\n"
+               "disk image seems to be is only reported; `vmm run` never guesses a format.\n"
                "Exit code: 0, or 1 when the file cannot be used.",
     .flags = inspect_flags,
     .run = run,

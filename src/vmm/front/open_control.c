@@ -128,7 +128,7 @@ static int put_in_place(const struct place *place, struct error *err)
 
 int open_control(const char *path, int *ret_fd, struct created *created, struct error *err)
 {
-    struct place place;
+    struct place place = {.path = path, .name = path, .folder_fd = -1};
     cleanup_close int fd = -1;
     int r = find_place(path, &place, err);
     if (r < 0)

@@ -60,7 +60,7 @@ void warn_taps_down(const struct plan *plan)
 {
     for (unsigned i = 0; i < plan->net_count; i++) {
         const char *tap = plan->net[i].tap;
-        short flags;
+        short flags = 0;
         if (get_flags(tap, &flags) == 0 && (flags & IFF_UP) == 0)
             log_warn("", "%s is down, so the machine is alone on it; `sudo ip link set %s up`", tap,
                      tap);

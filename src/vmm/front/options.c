@@ -353,7 +353,7 @@ const struct flag run_flags[] = {
      set_disk},
     {"net", "tap=NAME[,KEY...]",
      "A network card on an existing tap. Keys: mac=ADDRESS, name=NAME, mtu=N.\n"
-     "With the name of a manifest's interface it gives the tap for that interface.",
+     "With the name of a manifest's interface it gives that interface's tap.",
      set_net},
     {"no-rng", NULL, "Without the entropy device.", set_no_rng},
     {"no-balloon", NULL, "Without the memory balloon.", set_no_balloon},
