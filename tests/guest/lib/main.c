@@ -3,7 +3,7 @@
  * From the entry code to the wanted suites and benchmarks, then out of the machine.
  *
  * suite=a,b  which suites to run (all: every one), test=name  only that test; bench=…  a benchmark
- * instead.
+ * instead. end=idle  afterwards say "idle" and halt for ever: for what is to be looked at from outside.
  */
 #include "acpi.h"
 #include "payload.h"
@@ -14,6 +14,15 @@
 #define EXIT_ALL_PASSED  0
 #define EXIT_SOME_FAILED 1
 #define EXIT_NOT_PVH     0x7d
+
+static _Noreturn void idle(void)
+{
+    static const volatile uint32_t never;
+
+    print("idle\n");
+    for (;;)
+        halt_unless(&never, 0);
+}
 
 _Noreturn void guest_main(const struct hvm_start_info *info);
 
@@ -59,5 +68,8 @@ _Noreturn void guest_main(const struct hvm_start_info *info)
     virtio_discover();
     if (parameter("bench"))
         machine_exit(bench_run() ? EXIT_ALL_PASSED : EXIT_SOME_FAILED);
-    machine_exit(run_suites() ? EXIT_SOME_FAILED : EXIT_ALL_PASSED);
+    unsigned int failed = run_suites();
+    if (parameter_lists("end", "idle"))
+        idle();
+    machine_exit(failed ? EXIT_SOME_FAILED : EXIT_ALL_PASSED);
 }
