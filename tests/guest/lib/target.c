@@ -92,9 +92,10 @@ unsigned int target_chain(struct target *target)
     return count;
 }
 
-unsigned int target_outcome(struct target *target)
+unsigned int target_outcome(struct target *target, unsigned int expected)
 {
-    uint64_t deadline = deadline_after_ms(OUTCOME_TIMEOUT_MS);
+    uint64_t deadline =
+        deadline_after_ms(expected & OUTCOME_IGNORED ? OUTCOME_TIMEOUT_MS : REQUEST_TIMEOUT_MS);
     struct virtq_used_elem elem;
 
     do {
@@ -116,7 +117,7 @@ bool target_recovers(struct virtio_device *device)
         return false;
     virtq_publish(target.queue, 0);
     virtq_notify(target.queue);
-    outcome = target_outcome(&target);
+    outcome = target_outcome(&target, OUTCOME_DONE);
     if (outcome == OUTCOME_DONE || (outcome == OUTCOME_REFUSED && !target.status))
         return true;
     tap_fail("%s does not work after a reset: outcome %u, status 0x%x", device->name, outcome,

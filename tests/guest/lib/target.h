@@ -11,7 +11,7 @@
 #define OUTCOME_BROKEN     1 /* NEEDS_RESET */
 #define OUTCOME_REFUSED    2 /* used, and nothing says that it succeeded */
 #define OUTCOME_DONE       4 /* used, and a block device says OK */
-#define OUTCOME_IGNORED    8 /* neither within OUTCOME_TIMEOUT_MS */
+#define OUTCOME_IGNORED    8 /* neither in time */
 #define OUTCOME_ANY        15
 #define OUTCOME_TIMEOUT_MS 150
 
@@ -31,8 +31,9 @@ bool target_prepare(struct target *target, struct virtio_device *device, uint64_
 bool target_start(struct target *target, struct virtio_device *device, uint64_t features);
 /* Writes the valid chain from descriptor 0 on; returns how many descriptors it takes. */
 unsigned int target_chain(struct target *target);
-/* What the device makes of what has been made available. */
-unsigned int target_outcome(struct target *target);
+/* What the device makes of what has been made available; OUTCOME_IGNORED only after a long wait,
+ * unless it is among what is expected. */
+unsigned int target_outcome(struct target *target, unsigned int expected);
 /* Reset, start and one valid request; otherwise a failed TAP point. */
 bool target_recovers(struct virtio_device *device);
 

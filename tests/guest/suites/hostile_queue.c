@@ -44,7 +44,7 @@ static void fire_or_differ(uint16_t head, unsigned int allowed, const char *qemu
 {
     virtq_publish(target.queue, head);
     virtq_notify(target.queue);
-    judge(target_outcome(&target), allowed, qemu);
+    judge(target_outcome(&target, allowed), allowed, qemu);
 }
 
 static void fire(uint16_t head, unsigned int allowed)
@@ -173,7 +173,7 @@ static void avail_jump(uint16_t by)
         return;
     target.queue->avail[1] = by;
     virtq_notify(target.queue);
-    judge(target_outcome(&target), OUTCOME_BROKEN,
+    judge(target_outcome(&target, OUTCOME_BROKEN), OUTCOME_BROKEN,
           "pops until empty: every head up to the index, once around");
 }
 
@@ -218,16 +218,24 @@ static void indirect_length(uint32_t length, unsigned int allowed)
 
 static void test_indirect_lengths(void)
 {
+    struct virtq_desc *table;
+    unsigned int count;
+
     indirect_length(0, OUTCOME_BROKEN);
     indirect_length(8, OUTCOME_BROKEN);
     indirect_length(24, OUTCOME_BROKEN);
     indirect_length(0xffffffff, OUTCOME_BROKEN);
+    if (tap_failed() || !ready_indirect(&table, &count))
+        return;
+    desc[0].len += 8; /* the whole chain and half an entry */
+    fire(0, OUTCOME_BROKEN);
 }
 
+/* Past the end of RAM, wherever behind HEAP_BASE the table starts. */
 static void test_indirect_too_long(void)
 {
     indirect_length(0xfffffff0, OUTCOME_BROKEN);
-    indirect_length(0x40000000, OUTCOME_BROKEN);
+    indirect_length((uint32_t)(memory_low_ram_end() - HEAP_BASE), OUTCOME_BROKEN);
 }
 
 static void test_indirect_outside_ram(void)
@@ -342,6 +350,23 @@ static void test_writable_first(void)
     fire(0, BROKEN_OR_REFUSED);
 }
 
+/* A request that would be in order but for a readable buffer behind a writable one. */
+static void test_readable_last(void)
+{
+    unsigned int last;
+
+    if (!ready(0))
+        return;
+    SKIP_IF(!target.in, "nothing writable in this request");
+    last = target.out + target.in - 1;
+    desc[last + 1] = desc[last];
+    desc[last] = (struct virtq_desc){.addr = physical_address(page_alloc(PAGE_SIZE)),
+                                     .len = 16,
+                                     .flags = DESC_NEXT,
+                                     .next = (uint16_t)(last + 1)};
+    fire(0, OUTCOME_BROKEN);
+}
+
 static void test_wrong_direction(void)
 {
     if (!ready(0))
@@ -434,7 +459,8 @@ static void test_notify_after_broken(void)
         return;
     virtq_publish(target.queue, 0xffff);
     virtq_notify(target.queue);
-    CHECK(target_outcome(&target) == OUTCOME_BROKEN, "not broken by a head of 65535");
+    CHECK(target_outcome(&target, OUTCOME_BROKEN) == OUTCOME_BROKEN,
+          "not broken by a head of 65535");
     virtq_publish(target.queue, 0);
     virtq_notify(target.queue);
     delay_us(5000);
@@ -467,6 +493,7 @@ static const struct test tests[] = {
     {"INDIRECT and NEXT together", test_indirect_and_next},
     {"INDIRECT not negotiated", test_indirect_not_negotiated},
     {"writable before readable", test_writable_first},
+    {"readable between writable", test_readable_last},
     {"wrong direction", test_wrong_direction},
     {"one byte where a header belongs", test_first_buffer_only},
     {"unknown flags", test_unknown_flags},
