@@ -27,8 +27,8 @@ enum vmspec_severity {
 
 struct vmspec_diagnostic {
     enum vmspec_severity severity;
-    char *path; /* "spec.template.spec.domain.devices.gpus[0]"; "" for the whole */
-    char *message;
+    char *path;    /* "spec.template.spec.domain.devices.gpus[0]"; "" for the whole */
+    char *message; /* KubeVirt's words where it has the same check; these may repeat the path */
 };
 
 struct vmspec_diagnostics {
@@ -39,6 +39,10 @@ struct vmspec_diagnostics {
 /* Adds one; `path` is copied. */
 void vmspec_diagnose(struct vmspec_diagnostics *diag, enum vmspec_severity severity,
                      const char *path, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* "PATH: MESSAGE", without the path when the message begins with it; cut to fit. Returns `buf`. */
+const char *vmspec_diagnostic_text(const struct vmspec_diagnostic *diagnostic, char *buf,
+                                   size_t size);
 
 /* Frees the texts and empties the list. */
 void vmspec_diagnostics_done(struct vmspec_diagnostics *diag);
@@ -100,6 +104,7 @@ enum vmspec_volume_kind {
     VMSPEC_VOLUME_SERVICE_ACCOUNT,
     VMSPEC_VOLUME_SYSPREP,
     VMSPEC_VOLUME_MEMORY_DUMP, /* never a disk */
+    VMSPEC_VOLUME_UNSUPPORTED, /* there is a warning about it; never a disk */
 };
 
 struct vmspec_volume {
@@ -182,7 +187,7 @@ struct vmspec_cpu {
 };
 
 struct vmspec_memory {
-    uint64_t guest;          /* bytes; 0 only while the structure is being put together */
+    uint64_t guest; /* bytes, as asked for, rounded up to 2 MiB; 0: not given yet (flags) */
     uint64_t huge_page_size; /* 0, 2 MiB or 1 GiB */
 };
 
@@ -199,8 +204,8 @@ enum vmspec_boot { VMSPEC_BOOT_BIOS, VMSPEC_BOOT_EFI }; /* how disks boot withou
 
 struct vmspec {
     cJSON *object;    /* own copy of the manifest, for the operator; NULL from flags */
-    bool is_instance; /* VirtualMachineInstance; else VirtualMachine */
-    char *name;       /* RFC 1123 subdomain */
+    bool is_instance; /* VirtualMachineInstance; else VirtualMachine, or flags */
+    char *name;       /* RFC 1123 subdomain; may be longer than MACHINE_NAME_MAX */
     char *namespace_; /* NULL: none given */
     uint8_t uuid[16];
     bool uuid_given;            /* else derived from the name, as KubeVirt derives it */
