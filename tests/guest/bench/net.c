@@ -9,7 +9,7 @@
 #include "../lib/net.h"
 #include "bench.h"
 
-#define FRAME_MAX 65214 /* 45 segments, as long as Linux's TCP makes them */
+#define FRAME_MAX       65214 /* 45 segments, as long as Linux's TCP makes them */
 #define TSO_FROM        2000
 #define TSO_SEGMENT     1448
 #define RX_BUFFER_LARGE 4096

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define BATCH         64
-#define FRAME_MAX 65214 /* 45 segments, as long as Linux's TCP makes them */
+#define FRAME_MAX     65214 /* 45 segments, as long as Linux's TCP makes them */
 #define TSO_FROM      2000
 #define TSO_SEGMENT   1448
 #define FULL_PAUSE_US 20
