@@ -42,7 +42,8 @@ static int send_request(struct client *client, const char *method, const char *p
     char line[512];
     int len = snprintf(line, sizeof(line), "{\"id\":1,\"method\":\"%s\"%s%s}\n", method,
                        params != NULL ? ",\"params\":" : "", params != NULL ? params : "");
-    if (send(client->fd, line, (size_t)len, MSG_NOSIGNAL) != len)
+    /* EPIPE: refused already; the reason is there to be read. */
+    if (send(client->fd, line, (size_t)len, MSG_NOSIGNAL) != len && errno != EPIPE)
         return error_sys(err, errno, "cannot send the request");
     return 0;
 }
