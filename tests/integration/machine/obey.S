@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * obey.elf: a guest that does what it is told. It prints READY, runs the commands of its command line, one letter
+ * each, then those that arrive on the serial port. Entered by PVH: 32-bit protected mode, paging off, EBX = start info.
+ * It only uses what every KVM emulates at CPL 0. Ports are those of src/vmm/layout.h.
+ *
+ *   e exit 0 through the debug port   E exit 3 likewise       o ACPI soft-off
+ *   r reset (FADT register)           k reset (i8042)         p pvpanic: panicked
+ *   t triple fault                    x run device memory: KVM gives up      h halt for good
+ *   d toggle a dot every few ms       b print 1280 numbered lines of 64 bytes
+ *   m write to each page of 32..96 MiB, then print TOUCHED
+ *   anything else is printed as it is
+ */
+    .set COM1, 0x3f8
+    .set DOT_SHIFT, 24 /* of the time stamp counter: some 5 ms */
+
+    .section .note.pvh, "a", @note
+    .align 4
+    .long 4, 4, 18 /* XEN_ELFNOTE_PHYS32_ENTRY */
+    .asciz "Xen"
+    .long pvh_entry
+
+    .text
+    .code32
+    .globl pvh_entry
+pvh_entry:
+    mov $stack_top, %esp
+    xor %ebp, %ebp /* dots wanted */
+    mov 24(%ebx), %edi /* hvm_start_info.cmdline_paddr, below 4 GiB */
+    mov $ready, %esi
+    mov $ready_end - ready, %ecx
+    call print
+
+next:
+    test %edi, %edi
+    jz poll
+    mov (%edi), %al
+    inc %edi
+    test %al, %al
+    jnz command
+    xor %edi, %edi
+
+poll:
+    test %ebp, %ebp
+    jz 1f
+    rdtsc
+    shr $DOT_SHIFT, %eax
+    cmp %eax, last_dot
+    je 1f
+    mov %eax, last_dot
+    mov $'.', %al
+    call put
+1:  mov $COM1 + 5, %edx /* LSR: data ready */
+    in %dx, %al
+    test $1, %al
+    jz poll
+    mov $COM1, %edx
+    in %dx, %al
+
+command:
+    cmp $'e', %al
+    je exit_0
+    cmp $'E', %al
+    je exit_3
+    cmp $'o', %al
+    je off
+    cmp $'r', %al
+    je reset
+    cmp $'k', %al
+    je reset_i8042
+    cmp $'p', %al
+    je panic
+    cmp $'t', %al
+    je triple_fault
+    cmp $'x', %al
+    je run_device
+    cmp $'h', %al
+    je halt
+    cmp $'d', %al
+    je dots
+    cmp $'b', %al
+    je lines
+    cmp $'m', %al
+    je touch
+    call put
+    jmp next
+
+exit_0:
+    mov $0, %al
+    out %al, $0xf4
+    jmp next
+exit_3:
+    mov $3, %al
+    out %al, $0xf4
+    jmp next
+off:
+    mov $0x600, %edx
+    mov $(5 << 2) | 0x20, %al /* SLP_TYP S5, SLP_EN */
+    out %al, %dx
+    jmp next
+reset:
+    mov $0x604, %edx
+    mov $1, %al
+    out %al, %dx
+    jmp next
+reset_i8042:
+    mov $0xfe, %al
+    out %al, $0x64
+    jmp next
+panic:
+    mov $0x505, %edx
+    mov $1, %al
+    out %al, %dx
+    jmp next
+triple_fault:
+    lidt no_idt
+    ud2
+run_device:
+    mov $0xd0000000, %eax /* in the hole for BARs: nothing is there */
+    jmp *%eax
+halt:
+    cli
+    hlt
+    jmp halt
+dots:
+    xor $1, %ebp
+    jmp next
+
+lines:
+    movl $0, number
+1:  mov number, %eax
+    mov $line_digits + 4, %ebx
+2:  dec %ebx
+    mov %eax, %ecx
+    and $15, %ecx
+    mov digits(%ecx), %cl
+    mov %cl, (%ebx)
+    shr $4, %eax
+    cmp $line_digits, %ebx
+    jne 2b
+    mov $line, %esi
+    mov $64, %ecx
+    call print
+    incl number
+    cmpl $1280, number
+    jne 1b
+    jmp next
+
+touch:
+    mov $32 << 20, %ebx
+1:  movl $1, (%ebx)
+    add $4096, %ebx
+    cmp $96 << 20, %ebx
+    jne 1b
+    mov $touched, %esi
+    mov $touched_end - touched, %ecx
+    call print
+    jmp next
+
+put: /* AL */
+    mov $COM1, %edx
+    out %al, %dx
+    ret
+print: /* ECX bytes at ESI */
+    mov $COM1, %edx
+    cld
+    rep outsb
+    ret
+
+ready:
+    .ascii "READY\n"
+ready_end:
+touched:
+    .ascii "TOUCHED\n"
+touched_end:
+line:
+    .ascii "line "
+line_digits:
+    .ascii "0000 "
+    .fill 53, 1, '-'
+    .ascii "\n"
+digits:
+    .ascii "0123456789abcdef"
+no_idt:
+    .word 0
+    .long 0
+    .align 4
+number:
+    .long 0
+last_dot:
+    .long 0
+    .skip 256
+stack_top:
+
+    .section .note.GNU-stack, "", @progbits
