@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* virtio-console with one port, virtio 1.2 §5.3; see console.h for what runs where. */
 #include "console.h"
+#include <linux/virtio_console.h>
 #include <linux/virtio_ids.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/iov.h>
@@ -198,8 +199,12 @@ int virtio_console_init(struct virtio_console *console, const char *name,
     console->room_work.run = room_grew;
     console->input_work.run = input_came;
     pthread_mutex_init(&console->input_lock, NULL);
-    return virtio_device_init(&console->dev, &console_ops, name, VIRTIO_ID_CONSOLE, 0, sizes,
-                              ARRAY_SIZE(sizes), mem, loop, err);
+    int r = virtio_device_init(&console->dev, &console_ops, name, VIRTIO_ID_CONSOLE, 0, sizes,
+                               ARRAY_SIZE(sizes), mem, loop, err);
+    /* No field is in force without SIZE, MULTIPORT or EMERG_WRITE, but the space is there (§5.3.4). */
+    if (r == 0)
+        console->dev.config_len = sizeof(struct virtio_console_config);
+    return r;
 }
 
 void virtio_console_done(struct virtio_console *console)
