@@ -169,13 +169,3 @@ int sandbox_thread(enum sandbox_class thread_class, enum machine_sandbox mode, s
         return error_sys(err, errno, "sandbox: cannot install the system call filter");
     return 0;
 }
-
-struct sandbox_info sandbox_describe(enum sandbox_class thread_class)
-{
-    const struct sandbox_filter *filter = &sandbox_filters[thread_class];
-    return (struct sandbox_info){
-        .syscalls = filter->syscall_count,
-        .rules = filter->rule_count,
-        .instructions = filter->kill.len,
-    };
-}
