@@ -5,6 +5,9 @@
 
 #include <podvisor/error.h>
 
+/* Logs what there is to say about the manifest of the plan that was made, before the start. */
+void manifest_log_warnings(const char *path);
+
 /*
  * Prints which machine the manifest at `path` describes, and everything that is to say about it.
  * Returns the exit code, or a negative errno when the file cannot be read.

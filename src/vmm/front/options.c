@@ -3,7 +3,7 @@
 #include "options.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/quantity.h>
-#include <stdio.h>
+#include <podvisor/vmspec.h>
 #include <string.h>
 
 #define GRACE_PERIOD_MAX 86400 /* seconds */
@@ -156,29 +156,6 @@ static int set_disk(void *options, char *value, struct error *err)
     return 0;
 }
 
-int parse_mac(const char *text, uint8_t ret_mac[6], struct error *err)
-{
-    unsigned b[6];
-    int end = 0;
-    /* The length forbids signs, spaces and single digits, which %x would take. */
-    if (strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
-            6 ||
-        end != 17)
-        return error_set(err, EINVAL, "'%s' is no MAC address; write six bytes: 02:00:00:12:34:56",
-                         text);
-    if ((b[0] & 1) != 0)
-        return error_set(err, EINVAL,
-                         "%s is a group address (the first byte is odd); a network card cannot "
-                         "have it",
-                         text);
-    if ((b[0] | b[1] | b[2] | b[3] | b[4] | b[5]) == 0)
-        return error_set(err, EINVAL, "a MAC address of zeros cannot be used");
-    for (unsigned i = 0; i < 6; i++)
-        ret_mac[i] = (uint8_t)b[i];
-    return 0;
-}
-
 static int set_net_key(struct net_option *net, const char *key, const char *value,
                        struct error *err)
 {
@@ -196,7 +173,8 @@ static int set_net_key(struct net_option *net, const char *key, const char *valu
         net->name = value;
     } else if (strcmp(key, "mac") == 0) {
         net->has_mac = true;
-        return parse_mac(value, net->mac, err);
+        if (vmspec_parse_mac(value, net->mac, err) < 0)
+            return error_hint(err, "write six bytes, the first of them even: 02:00:00:12:34:56");
     } else {
         unsigned long mtu;
         int r = flags_number(value, 68, 65535, &mtu, err);

@@ -59,7 +59,4 @@ extern const struct flag run_flags[];
 /* Everything not said. */
 void run_options_init(struct run_options *options);
 
-/* "52:54:00:12:34:56": six bytes, not multicast, not all zero. */
-int parse_mac(const char *text, uint8_t ret_mac[6], struct error *err);
-
 #endif

@@ -2,6 +2,7 @@
 /* Flags and defaults to a plan, and the checks across them; start-up, one thread. See plan.h. */
 #include "plan.h"
 #include <podvisor/cleanup.h>
+#include <podvisor/vmspec.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
@@ -62,16 +63,15 @@ static void hash_bytes(unsigned __int128 *hash, const char *text)
 
 #define HASH_START (((unsigned __int128)0x6c62272e07bb0142u << 64) | 0x62b821756295c58du)
 
-/* The same machine has the same identity at every start: RFC 9562 §5.8, a UUID of our own making.
- */
-static void derive_uuid(const char *name, uint8_t uuid[16])
+/* The same name gives the same UUID, here and in a manifest. */
+static int derive_uuid(const char *name, uint8_t uuid[16], struct error *err)
 {
-    unsigned __int128 hash = HASH_START;
-    hash_bytes(&hash, "podvisor machine");
-    hash_bytes(&hash, name);
-    memcpy(uuid, &hash, 16);
-    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80);
-    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+    cleanup_vmspec struct vmspec *spec = NULL;
+    int r = vmspec_new(name, &spec, err);
+    if (r < 0)
+        return error_wrap(err, "the machine's name");
+    memcpy(uuid, spec->uuid, sizeof(spec->uuid));
+    return 0;
 }
 
 /* A locally administered address, the same at every start. The tap is part of it, so that two
@@ -253,7 +253,7 @@ int plan_make(const struct run_options *options, struct plan *plan, struct error
     int r = plan_copy(plan->name, sizeof(plan->name), options->name != NULL ? options->name : "vm",
                       "machine's name", err);
     if (r == 0)
-        derive_uuid(plan->name, plan->uuid);
+        r = derive_uuid(plan->name, plan->uuid, err);
     if (r == 0 && options->manifest != NULL)
         r = plan_read_manifest(plan, options, &used_disks, &used_nets, err);
     if (r == 0)

@@ -4,6 +4,7 @@
  * which takes this process over. Returns only when something is wrong.
  */
 #include "exec.h"
+#include "manifest.h"
 #include "open.h"
 #include "verbs.h"
 #include <fcntl.h>
@@ -52,6 +53,7 @@ static int start(const struct run_options *options, uint64_t started, struct err
         r = open_machine(&plan, &config, &created, err);
     if (r < 0)
         return r;
+    manifest_log_warnings(options->manifest);
     warn_taps_down(&plan);
     config.exec_time_ns = started;
     r = exec_monitor(monitor, &config, err);

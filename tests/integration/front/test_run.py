@@ -144,6 +144,123 @@ class HandOver(FrontCase):
                          ("52:54:00:12:34:56", "lan"))
 
 
+MANIFEST = """
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec:
+  running: true
+  template:
+    spec:
+      terminationGracePeriodSeconds: 12
+      domain:
+        firmware:
+          kernelBoot:
+            kernelArgs: root=/dev/vda
+            container: {image: example.org/kernel, kernelPath: /vmlinuz, initrdPath: /initrd}
+        cpu: {cores: 2}
+        resources: {requests: {memory: 100Mi}}
+        devices:
+          rng: {}
+          autoattachMemBalloon: false
+          disks:
+          - {name: root, serial: ROOT, disk: {bus: virtio}}
+          - {name: data, disk: {bus: virtio}}
+          - {name: scratch, disk: {bus: virtio}}
+          interfaces:
+          - {name: default, macAddress: "52:54:00:00:00:01", masquerade: {}}
+      networks:
+      - {name: default, pod: {}}
+      volumes:
+      - {name: root, containerDisk: {image: example.org/root}}
+      - {name: data, hostDisk: {path: FOLDER/data.img, type: DiskOrCreate, capacity: 16Mi}}
+      - {name: scratch, emptyDisk: {capacity: 1Gi}}
+"""
+
+
+class Manifests(FrontCase):
+    def setUp(self):
+        super().setUp()
+        self.text = MANIFEST.replace("FOLDER", str(self.folder))
+        self.file("vm.yaml", content=self.text)
+        self.file("root.img", 1 << 20)
+
+    def test_flags_give_what_only_a_cluster_has(self):
+        if not make_tap("vmmtest1"):
+            self.skipTest("may not make a tap")
+        self.addCleanup(remove_tap, "vmmtest1")
+        subprocess.run(["ip", "link", "set", "vmmtest1", "up"], check=True)
+        got = self.handed_over("vm.yaml", "--kernel", "kernel", "--disk",
+                               "name=root,path=root.img", "--net", "name=default,tap=vmmtest1")
+        self.assertEqual((got["name"], got["cpus"], got["memory"]), ("web", 2, 100 << 20))
+        self.assertEqual((got["cmdline"], got["gracePeriodSeconds"]), ("root=/dev/vda", 12))
+        self.assertEqual((got["rng"], got["balloon"]), (True, False))
+        self.assertEqual([d["name"] for d in got["disks"]], ["root", "data", "scratch"])
+        self.assertEqual([d["size"] for d in got["disks"]], [1 << 20, 16 << 20, 1 << 30])
+        self.assertEqual(got["disks"][0]["serial"], "ROOT")
+        self.assertIn("(deleted)", got["descriptors"][str(got["disks"][2]["fd"])])
+        self.assertEqual(got["nets"][0]["mac"], "52:54:00:00:00:01")
+        self.assertEqual((self.folder / "data.img").stat().st_blocks, 0)
+
+    def test_each_missing_piece_names_its_flag(self):
+        prefix = "spec.template.spec."
+        self.refused(prefix + "domain.firmware.kernelBoot.container: the image example.org/kernel",
+                     "vm.yaml")
+        self.refused("volumes[0].containerDisk: only a cluster can provide it; give a file for it: "
+                     "--disk name=root,path=FILE", "vm.yaml", "--kernel", "kernel")
+        self.refused("domain.devices.interfaces[0]: its network exists only in a cluster; give a "
+                     "tap for it: --net name=default,tap=NAME", "vm.yaml", "--kernel", "kernel",
+                     "--disk", "name=root,path=root.img")
+        # Nothing is made before everything is there: DiskOrCreate was not done.
+        self.assertFalse((self.folder / "data.img").exists())
+
+    def test_flags_win(self):
+        text = self.text.replace("          - {name: default, macAddress: \"52:54:00:00:00:01\", "
+                                 "masquerade: {}}\n", "").replace("interfaces:", "interfaces: []")
+        text = text.replace("      networks:\n      - {name: default, pod: {}}\n", "")
+        self.file("vm.yaml", content=text)
+        done = self.vmm("run", "vm.yaml", "--kernel", "kernel", "--cmdline", "quiet", "--cpus", 1,
+                        "--memory", "64Mi", "--name", "mine", "--disk", "name=root,path=root.img",
+                        "--disk", "path=root.img,format=raw,readonly,name=more", "--no-rng",
+                        "--grace-period", 3)
+        self.assertEqual(done.returncode, 1)  # one file, a writer and a reader
+        self.assertIn("in use", done.stderr)
+        self.file("more.img", 512)
+        done = self.vmm("run", "vm.yaml", "--kernel", "kernel", "--cmdline", "quiet", "--cpus", 1,
+                        "--memory", "64Mi", "--name", "mine", "--disk", "name=root,path=root.img",
+                        "--disk", "path=more.img,format=raw,name=more", "--no-rng",
+                        "--grace-period", 3)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        got = json.loads(done.stdout)
+        self.assertEqual((got["name"], got["cpus"], got["memory"]), ("mine", 1, 64 << 20))
+        self.assertEqual((got["cmdline"], got["rng"], got["gracePeriodSeconds"]),
+                         ("quiet", False, 3))
+        self.assertEqual([d["name"] for d in got["disks"]], ["root", "data", "scratch", "more"])
+
+    def test_existing_host_disk_of_another_size(self):
+        self.file("data.img", 4096)
+        self.refused("has 4096 bytes where 16777216 were asked for", "vm.yaml", "--kernel",
+                     "kernel", "--disk", "name=root,path=root.img", "--net", "tap=lo,name=default")
+
+    def test_mistakes_in_the_manifest(self):
+        for wrong, told in (("cpu: {coers: 2}", "domain.cpu.coers: unknown field; did you mean"),
+                            ("cpu: {cores: 2}\n        memory: {guest: 1GB}", "GB")):
+            with self.subTest(wrong):
+                self.file("vm.yaml", content=self.text.replace("cpu: {cores: 2}", wrong))
+                self.refused(told, "vm.yaml")
+
+    def test_inspect(self):
+        done = self.vmm("inspect", "vm.yaml")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertIn("manifest: VirtualMachine web\ncpus: 2\nmemory: 100 MiB\n", done.stdout)
+        self.assertIn("disk: root, containerDisk\n", done.stdout)
+        self.assertIn("network card: default, 52:54:00:00:00:01\n", done.stdout)
+        self.file("vm.yaml", content=self.text.replace("cores", "coers"))
+        done = self.vmm("inspect", "vm.yaml")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("error: spec.template.spec.domain.cpu.coers: unknown field", done.stdout)
+
+
 class BadInput(FrontCase):
     def test_kernel(self):
         self.refused("there is no kernel to boot")
@@ -206,8 +323,8 @@ class BadInput(FrontCase):
         self.refused("vmmtun0 is not a tap", "--kernel", "kernel", "--net", "tap=vmmtun0")
 
     def test_mac(self):
-        self.refused("is no MAC address", "--kernel", "kernel", "--net", "tap=t,mac=1:2:3:4:5:6")
-        self.refused("is a group address", "--kernel", "kernel", "--net",
+        self.refused("malformed MAC address", "--kernel", "kernel", "--net", "tap=t,mac=1:2:3:4:5:6")
+        self.refused("is a multicast address", "--kernel", "kernel", "--net",
                      "tap=t,mac=ff:ff:ff:ff:ff:ff")
 
     def test_control_socket(self):
