@@ -40,8 +40,9 @@ static inline const cJSON *json_first_child(const cJSON *parent)
 }
 
 /* Runs over the children of an object or array (NULL: none). */
-#define json_for_each(item, parent) \
-    for (const cJSON *item = json_first_child(parent); (item) != NULL; (item) = (item)->next)
+#define json_for_each(item, parent)                                                             \
+    for (const cJSON *item = json_first_child(parent); /* NOLINT(bugprone-macro-parentheses) */ \
+         (item) != NULL; (item) = (item)->next)
 
 /*
  * Parses one JSON text of `len` bytes; everything json_scan.h refuses is refused. `limits` may be

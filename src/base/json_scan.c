@@ -46,7 +46,8 @@ int json_scan_error(const struct json_scan *scan, size_t offset, int code, struc
             start = i + 1;
         }
     }
-    return error_set(err, code, "line %zu, column %zu: %s", line, offset - start + 1, what);
+    error_set(err, code, "line %zu, column %zu: %s", line, offset - start + 1, what);
+    return -code;
 }
 
 static int fail(const struct json_scan *scan, struct error *err, const char *what)
@@ -600,8 +601,8 @@ static int token_magnitude(const struct json_token *token, bool *ret_negative, u
 
 int json_token_int64(const struct json_token *token, int64_t *ret, struct error *err)
 {
-    bool negative;
-    uint64_t value;
+    bool negative = false;
+    uint64_t value = 0;
     int r = token_magnitude(token, &negative, &value, err);
     if (r < 0)
         return r;
@@ -613,8 +614,8 @@ int json_token_int64(const struct json_token *token, int64_t *ret, struct error 
 
 int json_token_uint64(const struct json_token *token, uint64_t *ret, struct error *err)
 {
-    bool negative;
-    uint64_t value;
+    bool negative = false;
+    uint64_t value = 0;
     int r = token_magnitude(token, &negative, &value, err);
     if (r < 0)
         return r;

@@ -100,19 +100,20 @@ static bool parse_suffix(const char *s, struct quantity *q)
 /* What people write for the units of bytes: the letter in the wrong case, with a B, with "ib". */
 static int unknown_unit(const char *text, const char *suffix, struct error *err)
 {
-    int r = error_set(err, EINVAL, "unknown unit '%.16s' in '%.64s'", suffix, text);
+    error_set(err, EINVAL, "unknown unit '%.16s' in '%.64s'", suffix, text);
     const char *letters = "kKmMgGtTpPeE";
     const char *known = *suffix != '\0' ? strchr(letters, *suffix) : NULL;
-    if (known == NULL)
-        return error_hint(err, "units are k M G T P E (1000) and Ki Mi Gi Ti Pi Ei (1024)");
+    if (known == NULL) {
+        error_hint(err, "units are k M G T P E (1000) and Ki Mi Gi Ti Pi Ei (1024)");
+        return -EINVAL;
+    }
     char upper = letters[(known - letters) | 1];
-    char decimal = upper == 'K' ? 'k' : upper;
     const char *rest = suffix + 1;
     if (*rest == 'i' || *rest == 'I')
-        r = error_hint(err, "did you mean %ci?", upper);
+        error_hint(err, "did you mean %ci?", upper);
     else
-        r = error_hint(err, "did you mean %c (1000) or %ci (1024)?", decimal, upper);
-    return r;
+        error_hint(err, "did you mean %c (1000) or %ci (1024)?", upper == 'K' ? 'k' : upper, upper);
+    return -EINVAL;
 }
 
 static int parse(const char *text, struct quantity *ret, struct error *err)
@@ -162,14 +163,14 @@ static int evaluate(const struct quantity *q, const char *text, uint64_t *ret, s
 
 int quantity_parse(const char *text, uint64_t *ret, struct error *err)
 {
-    struct quantity q;
+    struct quantity q = {0};
     int r = parse(text, &q, err);
     return r < 0 ? r : evaluate(&q, text, ret, err);
 }
 
 int quantity_parse_milli(const char *text, uint64_t *ret, struct error *err)
 {
-    struct quantity q;
+    struct quantity q = {0};
     int r = parse(text, &q, err);
     if (r < 0)
         return r;

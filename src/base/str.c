@@ -99,7 +99,9 @@ bool str_is_dns_subdomain(const char *str)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return c;
 }
 
 static unsigned least(unsigned a, unsigned b)

@@ -44,12 +44,14 @@ struct loader {
 
 static int fail_at(yaml_mark_t mark, int code, struct error *err, const char *what)
 {
-    return error_set(err, code, "line %zu, column %zu: %s", mark.line + 1, mark.column + 1, what);
+    error_set(err, code, "line %zu, column %zu: %s", mark.line + 1, mark.column + 1, what);
+    return -code;
 }
 
 static int no_memory(struct error *err)
 {
-    return error_set(err, ENOMEM, "out of memory");
+    error_set(err, ENOMEM, "out of memory");
+    return -ENOMEM;
 }
 
 static int parser_failed(const yaml_parser_t *parser, struct error *err)
@@ -177,7 +179,7 @@ static int load_alias(struct loader *l, const yaml_event_t *event, unsigned dept
     int r = find_anchor(l, event, &target, err);
     if (r == 0)
         r = copy_node(l, target, depth, event->start_mark, &copy, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     cJSON_free(steal_ptr(copy->string)); /* the target's name in its own mapping */
     *ret = copy;
@@ -433,7 +435,7 @@ static int load_pair(struct loader *l, struct mapping *m, const yaml_event_t *ke
     cJSON *node = NULL;
     if (r == 0)
         r = load_node(l, &event, depth + 1, &node, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (merges) {
         if (m->merged != NULL) {
@@ -494,7 +496,7 @@ static int load_node(struct loader *l, const yaml_event_t *event, unsigned depth
     if (event->type == YAML_ALIAS_EVENT)
         return load_alias(l, event, depth, ret, err);
     int r = count_node(l, event->start_mark, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     struct anchor *anchor;
     cJSON *node = NULL;
@@ -517,7 +519,7 @@ static int load_node(struct loader *l, const yaml_event_t *event, unsigned depth
     default:
         return fail_at(event->start_mark, EINVAL, err, "a value is missing");
     }
-    if (r < 0)
+    if (r != 0)
         return r;
     if (anchor != NULL)
         anchor->node = node;

@@ -13,78 +13,44 @@
 
 #define NUMBER_MAX 1024 /* a longer scalar is a string */
 
-static const struct {
-    const char *text;
-    struct scalar value;
-} words[] = {
-#define TRUE_WORD(t)                             \
-    {                                            \
-        t,                                       \
-        {                                        \
-            .kind = SCALAR_BOOL, .boolean = true \
-        }                                        \
+static const char *const true_words[] = {"y",    "Y",    "yes", "Yes", "YES", "true",
+                                         "True", "TRUE", "on",  "On",  "ON",  NULL};
+static const char *const false_words[] = {"n",     "N",     "no",  "No",  "NO",  "false",
+                                          "False", "FALSE", "off", "Off", "OFF", NULL};
+static const char *const null_words[] = {"", "~", "null", "Null", "NULL", NULL};
+static const char *const nan_words[] = {".nan", ".NaN", ".NAN", NULL};
+static const char *const infinity_words[] = {".inf",  ".Inf",  ".INF", "+.inf",
+                                             "+.Inf", "+.INF", NULL};
+static const char *const minus_infinity_words[] = {"-.inf", "-.Inf", "-.INF", NULL};
+
+static bool is_one_of(const char *text, const char *const *words)
+{
+    for (; *words != NULL; words++) {
+        if (strcmp(text, *words) == 0)
+            return true;
     }
-#define FALSE_WORD(t)           \
-    {                           \
-        t,                      \
-        {                       \
-            .kind = SCALAR_BOOL \
-        }                       \
-    }
-#define NULL_WORD(t)            \
-    {                           \
-        t,                      \
-        {                       \
-            .kind = SCALAR_NULL \
-        }                       \
-    }
-#define FLOAT_WORD(t, v)                        \
-    {                                           \
-        t,                                      \
-        {                                       \
-            .kind = SCALAR_FLOAT, .number = (v) \
-        }                                       \
-    }
-    TRUE_WORD("y"),
-    TRUE_WORD("Y"),
-    TRUE_WORD("yes"),
-    TRUE_WORD("Yes"),
-    TRUE_WORD("YES"),
-    TRUE_WORD("true"),
-    TRUE_WORD("True"),
-    TRUE_WORD("TRUE"),
-    TRUE_WORD("on"),
-    TRUE_WORD("On"),
-    TRUE_WORD("ON"),
-    FALSE_WORD("n"),
-    FALSE_WORD("N"),
-    FALSE_WORD("no"),
-    FALSE_WORD("No"),
-    FALSE_WORD("NO"),
-    FALSE_WORD("false"),
-    FALSE_WORD("False"),
-    FALSE_WORD("FALSE"),
-    FALSE_WORD("off"),
-    FALSE_WORD("Off"),
-    FALSE_WORD("OFF"),
-    NULL_WORD(""),
-    NULL_WORD("~"),
-    NULL_WORD("null"),
-    NULL_WORD("Null"),
-    NULL_WORD("NULL"),
-    FLOAT_WORD(".nan", NAN),
-    FLOAT_WORD(".NaN", NAN),
-    FLOAT_WORD(".NAN", NAN),
-    FLOAT_WORD(".inf", INFINITY),
-    FLOAT_WORD(".Inf", INFINITY),
-    FLOAT_WORD(".INF", INFINITY),
-    FLOAT_WORD("+.inf", INFINITY),
-    FLOAT_WORD("+.Inf", INFINITY),
-    FLOAT_WORD("+.INF", INFINITY),
-    FLOAT_WORD("-.inf", -INFINITY),
-    FLOAT_WORD("-.Inf", -INFINITY),
-    FLOAT_WORD("-.INF", -INFINITY),
-};
+    return false;
+}
+
+/* The words that are no strings. */
+static bool parse_word(const char *text, struct scalar *ret)
+{
+    if (is_one_of(text, true_words))
+        *ret = (struct scalar){.kind = SCALAR_BOOL, .boolean = true};
+    else if (is_one_of(text, false_words))
+        *ret = (struct scalar){.kind = SCALAR_BOOL};
+    else if (is_one_of(text, null_words))
+        *ret = (struct scalar){.kind = SCALAR_NULL};
+    else if (is_one_of(text, nan_words))
+        *ret = (struct scalar){.kind = SCALAR_FLOAT, .number = NAN};
+    else if (is_one_of(text, infinity_words))
+        *ret = (struct scalar){.kind = SCALAR_FLOAT, .number = INFINITY};
+    else if (is_one_of(text, minus_infinity_words))
+        *ret = (struct scalar){.kind = SCALAR_FLOAT, .number = -INFINITY};
+    else
+        return false;
+    return true;
+}
 
 static bool is_digit(char c)
 {
@@ -173,10 +139,8 @@ static bool parse_float(const char *text, struct scalar *ret)
 struct scalar scalar_resolve(const char *text)
 {
     struct scalar value = {.kind = SCALAR_STRING};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcmp(text, words[i].text) == 0)
-            return words[i].value;
-    }
+    if (parse_word(text, &value))
+        return value;
     if (text[0] == '.') {
         parse_float(text, &value);
         return value;

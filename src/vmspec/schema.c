@@ -6,36 +6,17 @@
  */
 #include "schema.h"
 
-#define END          \
-    {                \
-        .name = NULL \
-    }
-#define READ(n, t)                            \
-    {                                         \
-        .name = n, .type = t, .use = USE_READ \
-    }
-#define READ_IN(n, t, m)                                    \
-    {                                                       \
-        .name = n, .type = t, .use = USE_READ, .members = m \
-    }
-#define HARMLESS(n, t)                            \
-    {                                             \
-        .name = n, .type = t, .use = USE_HARMLESS \
-    }
-#define HARMLESS_IN(n, t, m)                                    \
-    {                                                           \
-        .name = n, .type = t, .use = USE_HARMLESS, .members = m \
-    }
-#define POD(n, t)                            \
-    {                                        \
-        .name = n, .type = t, .use = USE_POD \
-    }
-#define OTHER(n, t, u, w)                        \
-    {                                            \
-        .name = n, .type = t, .use = u, .why = w \
-    }
-#define WARN(n, t, w)   OTHER(n, t, USE_WARN, w)
-#define REFUSE(n, t, w) OTHER(n, t, USE_REFUSE, w)
+/* clang-format off */
+#define END                  {.name = NULL}
+#define READ(n, t)           {.name = (n), .type = (t), .use = USE_READ}
+#define READ_IN(n, t, m)     {.name = (n), .type = (t), .use = USE_READ, .members = (m)}
+#define HARMLESS(n, t)       {.name = (n), .type = (t), .use = USE_HARMLESS}
+#define HARMLESS_IN(n, t, m) {.name = (n), .type = (t), .use = USE_HARMLESS, .members = (m)}
+#define POD(n, t)            {.name = (n), .type = (t), .use = USE_POD}
+#define OTHER(n, t, u, w)    {.name = (n), .type = (t), .use = (u), .why = (w)}
+#define WARN(n, t, w)        OTHER(n, t, USE_WARN, w)
+#define REFUSE(n, t, w)      OTHER(n, t, USE_REFUSE, w)
+/* clang-format on */
 
 static const struct field empty[] = {END};
 

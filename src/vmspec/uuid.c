@@ -19,8 +19,8 @@ static uint32_t rotate(uint32_t x, unsigned n)
 static void add_block(struct sha1 *s)
 {
     uint32_t w[80];
-    for (unsigned t = 0; t < 16; t++) {
-        const uint8_t *b = s->block + 4 * t;
+    for (size_t t = 0; t < 16; t++) {
+        const uint8_t *b = &s->block[t * 4];
         w[t] = (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
     }
     for (unsigned t = 16; t < 80; t++)
