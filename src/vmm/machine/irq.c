@@ -8,7 +8,6 @@
 
 void irq_init(struct irq_controller *irq, int vm_fd)
 {
-    memset(irq, 0, sizeof(*irq));
     irq->vm_fd = vm_fd;
     pthread_mutex_init(&irq->lock, NULL);
 }

@@ -37,6 +37,7 @@ struct irq_function {
 
 extern const struct pci_irq_ops irq_function_ops;
 
+/* `irq` is all zeroes. */
 void irq_init(struct irq_controller *irq, int vm_fd);
 void irq_done(struct irq_controller *irq);
 

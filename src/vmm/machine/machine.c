@@ -385,7 +385,6 @@ static int create_control(struct machine *m, struct error *err)
 
 int machine_create(struct machine *m, const struct machine_config *config, struct error *err)
 {
-    memset(m, 0, sizeof(*m));
     m->config = config;
     m->vm_fd = -1;
     m->memory.fd = -1;
@@ -404,11 +403,15 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
         r = create_vm(m, err);
     if (r == 0)
         r = create_control(m, err);
-    if (r == 0)
-        r = machine_devices_create(&m->devices, m, err);
+    /*
+     * vCPUs before devices: creating one may add memory slots of KVM's own, and a slot that comes
+     * after an ioeventfd waits for a grace period of 8 ms (Linux 6.18).
+     */
     if (r == 0)
         r = vcpu_group_init(&m->vcpus, config->kvm_fd, m->vm_fd, config->cpus, &vcpu_ops, m,
                             &m->devices.pio, &m->devices.mmio, &m->loop, &m->parked_work, err);
+    if (r == 0)
+        r = machine_devices_create(&m->devices, m, err);
     return r;
 }
 

@@ -93,7 +93,8 @@ struct machine {
 
 /*
  * Builds the machine of `config` (borrowed for its life) up to the point where vCPU threads could
- * start. Returns 0 or a negative errno; then machine_destroy() is still to be called.
+ * start. `m` is all zeroes, untouched memory at best: it is large, and only what is used shall be
+ * resident. Returns 0 or a negative errno; then machine_destroy() is still to be called.
  */
 int machine_create(struct machine *m, const struct machine_config *config, struct error *err);
 

@@ -293,7 +293,6 @@ int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned co
                     const struct vcpu_ops *ops, void *ctx, struct bus *pio, struct bus *mmio,
                     struct loop *main_loop, struct loop_work *parked, struct error *err)
 {
-    memset(group, 0, sizeof(*group));
     group->ops = ops;
     group->ctx = ctx;
     group->pio = pio;

@@ -78,8 +78,8 @@ struct vcpu_group {
 };
 
 /*
- * Creates `count` vCPUs in the VM. Memory and the split irqchip are there already. Borrows
- * everything.
+ * Creates `count` vCPUs in the VM; `group` is all zeroes. Memory and the split irqchip are there
+ * already. Borrows everything.
  */
 int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned count,
                     const struct vcpu_ops *ops, void *ctx, struct bus *pio, struct bus *mmio,

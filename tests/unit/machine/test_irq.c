@@ -37,6 +37,7 @@ static void setup(void)
 {
     uploads = irqfd_count = 0;
     memset(&uploaded, 0, sizeof(uploaded));
+    memset(&irq, 0, sizeof(irq));
     irq_init(&irq, 42);
 }
 
