@@ -62,12 +62,8 @@ enum vmspec_error_policy {
     VMSPEC_ERROR_ENOSPACE
 };
 
-/* Image formats are said, never probed. Manifests have no such field: their kind implies it. */
-enum vmspec_format {
-    VMSPEC_FORMAT_RAW,
-    VMSPEC_FORMAT_QCOW2,
-    VMSPEC_FORMAT_IMAGE, /* containerDisk: whoever unpacks the image must say which of the two */
-};
+/* Formats of host disks: said, never probed. Manifests have no such field and mean raw. */
+enum vmspec_format { VMSPEC_FORMAT_RAW, VMSPEC_FORMAT_QCOW2 };
 
 struct vmspec_disk {
     char *name;
@@ -279,7 +275,7 @@ int vmspec_set_kernel(struct vmspec *spec, const char *kernel_path, const char *
 struct vmspec_host_disk {
     const char *name; /* NULL: "disk0", "disk1"... */
     const char *path;
-    enum vmspec_format format; /* not VMSPEC_FORMAT_IMAGE */
+    enum vmspec_format format;
     bool readonly;
     enum vmspec_cache cache;
     const char *serial; /* NULL: none */
