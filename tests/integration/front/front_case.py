@@ -7,17 +7,10 @@ import subprocess
 import tempfile
 import unittest
 
-VMM = os.environ["VMM"]
-SOURCE = pathlib.Path(os.environ["PODVISOR_SOURCE"])
+BIN = pathlib.Path(os.environ["PODVISOR_BUILD"]) / "bin"
+VMM = str(BIN / "vmm")
+SOURCE = pathlib.Path(__file__).resolve().parents[3]
 KERNEL = SOURCE / "tests/fuzz/boot/corpus/boot-kernel/elf64"
-
-
-def can_open_kvm():
-    try:
-        os.close(os.open("/dev/kvm", os.O_RDWR))
-        return True
-    except OSError:
-        return False
 
 
 class FrontCase(unittest.TestCase):
@@ -28,7 +21,7 @@ class FrontCase(unittest.TestCase):
         (self.folder / "kernel").write_bytes(KERNEL.read_bytes())
 
     def vmm(self, *args, prefix=(), env=None, **options):
-        environment = {**os.environ, "PODVISOR_MONITOR": os.environ["FAKE_MONITOR"], **(env or {})}
+        environment = {**os.environ, "PODVISOR_MONITOR": str(BIN / "fake-monitor"), **(env or {})}
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run([*prefix, VMM, *map(str, args)], cwd=self.folder, env=environment,
                               capture_output=True, text=True, timeout=60, **options)

@@ -5,7 +5,7 @@
 #include <check.h>
 #include <string.h>
 
-#define WORD_MAX 16
+#define WORD_MAX 32
 
 /* Parses words separated by '|'; the options point into the static copy. */
 static int parse(const char *line, struct run_options *o, struct positionals *words,
@@ -15,8 +15,10 @@ static int parse(const char *line, struct run_options *o, struct positionals *wo
     char *argv[WORD_MAX];
     int argc = 0;
     snprintf(copy, sizeof(copy), "%s", line);
-    for (char *rest = copy, *word; *line != '\0' && (word = strsep(&rest, "|")) != NULL;)
+    for (char *rest = copy, *word; *line != '\0' && (word = strsep(&rest, "|")) != NULL;) {
+        ck_assert_int_lt(argc, WORD_MAX);
         argv[argc++] = word;
+    }
     run_options_init(o);
     *err = ERROR_INIT;
     return flags_parse(&verb_run, argc, argv, o, words, err);
