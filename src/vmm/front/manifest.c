@@ -41,7 +41,7 @@ static int load_spec(const char *path, struct vmspec **ret, struct vmspec_diagno
                      struct error *err)
 {
     cleanup_free char *text = NULL;
-    size_t len;
+    size_t len = 0;
     int r = read_manifest(path, &text, &len, err);
     if (r < 0)
         return r;
