@@ -75,15 +75,14 @@ static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
     return true;
 }
 
-/* Sends at most BATCH frames. Returns how many chains were taken, or a negative errno. */
-static int send_batch(struct virtio_net *net, struct virtq *vq)
+/* Sends at most *budget frames, which it counts down. Returns 0 or a negative errno. */
+static int send_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget)
 {
-    int sent = 0;
-    while (sent < BATCH) {
+    for (; *budget > 0; --*budget) {
         struct virtq_chain chain;
         int r = virtq_pop(vq, net->tx_iov, ARRAY_SIZE(net->tx_iov), &chain);
         if (r <= 0)
-            return r < 0 ? r : sent;
+            return r;
         if (chain.writable_count > 0) {
             vq->fault = "a frame to send has a device-writable buffer";
             vq->broken = true;
@@ -92,12 +91,11 @@ static int send_batch(struct virtio_net *net, struct virtq *vq)
         if (!send_frame(net, &chain)) {
             virtq_unpop(vq, &chain);
             net->tx_blocked = true;
-            return sent;
+            return 0;
         }
         virtq_push(vq, chain.head, 0);
-        sent++;
     }
-    return sent;
+    return 0;
 }
 
 static void transmit(struct virtio_net *net)
@@ -106,16 +104,15 @@ static void transmit(struct virtio_net *net)
     if (!slot->active || net->tx_blocked)
         return;
     virtq_suppress_kicks(&slot->vq);
-    int n;
+    unsigned budget = BATCH;
     do {
-        n = send_batch(net, &slot->vq);
-        if (n > 0)
-            virtio_device_notify(&net->dev, TX_QUEUE);
-        if (n < 0) {
+        int r = send_batch(net, &slot->vq, &budget);
+        virtio_device_notify(&net->dev, TX_QUEUE);
+        if (r < 0) {
             virtio_device_fail(&net->dev, slot->vq.fault);
             return;
         }
-        if (n == BATCH) {
+        if (budget == 0) {
             /* More waits: come back through the event loop, after the other devices. */
             virtio_device_rekick(&net->dev, TX_QUEUE);
             return;
@@ -141,9 +138,10 @@ static bool window_has_room(struct virtio_net *net)
 {
     if (net->rx_count == ARRAY_SIZE(net->rx_chain))
         return false;
-    if (net->rx_iov_first + net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE > ARRAY_SIZE(net->rx_iov))
+    /* The entry behind the window is read_frame()'s. */
+    if (net->rx_iov_first + net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE > VIRTIO_NET_WINDOW_IOV)
         compact_window(net);
-    return net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE <= ARRAY_SIZE(net->rx_iov);
+    return net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE <= VIRTIO_NET_WINDOW_IOV;
 }
 
 /* Pops chains until the window holds the largest frame. Returns 0 or a negative errno. */
@@ -222,9 +220,10 @@ static ssize_t read_frame(struct virtio_net *net)
 
 enum receive_end { RECEIVE_DRAINED, RECEIVE_BATCH_FULL, RECEIVE_NO_BUFFERS, RECEIVE_BROKEN };
 
-static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, unsigned *ret_count)
+/* Takes at most *budget frames off the tap, those that are lost too, and counts it down. */
+static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget)
 {
-    for (*ret_count = 0; *ret_count < BATCH;) {
+    for (; *budget > 0; --*budget) {
         if (fill_window(net, vq) < 0)
             return RECEIVE_BROKEN;
         if (net->rx_count == 0)
@@ -237,7 +236,6 @@ static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, 
             continue;
         }
         complete_frame(net, vq, (size_t)n);
-        *ret_count += 1;
     }
     return RECEIVE_BATCH_FULL;
 }
@@ -250,11 +248,10 @@ static void receive(struct virtio_net *net)
         watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
         return;
     }
+    unsigned budget = BATCH;
     for (;;) {
-        unsigned received;
-        enum receive_end end = receive_batch(net, &slot->vq, &received);
-        if (received > 0)
-            virtio_device_notify(&net->dev, RX_QUEUE);
+        enum receive_end end = receive_batch(net, &slot->vq, &budget);
+        virtio_device_notify(&net->dev, RX_QUEUE);
         if (end == RECEIVE_BROKEN) {
             watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
             virtio_device_fail(&net->dev, slot->vq.fault);
@@ -274,15 +271,31 @@ static void receive(struct virtio_net *net)
     }
 }
 
+/* A tap without an interface reports an error for ever: not to be watched any more. */
+static void lose_tap(struct virtio_net *net)
+{
+    net->tap_gone = true;
+    loop_del(net->dev.loop, &net->tap);
+    log_warn(net->dev.name, "the host deleted the tap; the link is down for good");
+    virtio_net_set_link(net, false);
+    /* What the driver still sends is lost, as on a cable that was cut. */
+    net->tx_blocked = false;
+    transmit(net);
+}
+
 static void tap_ready(struct loop_source *src, uint32_t events)
 {
     struct virtio_net *net = container_of(src, struct virtio_net, tap);
+    if (events & EPOLLERR) {
+        lose_tap(net);
+        return;
+    }
     if (events & EPOLLOUT) {
         net->tx_blocked = false;
         watch_tap(net, net->tap_events & ~(uint32_t)EPOLLOUT);
         transmit(net);
     }
-    if (events & (EPOLLIN | EPOLLERR))
+    if (events & EPOLLIN)
         receive(net);
 }
 
@@ -327,6 +340,8 @@ static void net_start(struct virtio_device *dev)
     net->rx_iov_first = net->rx_iov_count = 0;
     net->rx_capacity = 0;
     net->tx_blocked = false;
+    if (net->tap_gone)
+        return;
     set_tap_offloads(net);
     struct error err = ERROR_INIT;
     if (loop_add(dev->loop, &net->tap, net->tap_fd, EPOLLIN, &err) < 0) {

@@ -16,6 +16,7 @@
 #include "device.h"
 
 #define VIRTIO_NET_QUEUE_SIZE 256
+#define VIRTIO_NET_WINDOW_IOV (2 * VIRTIO_NET_QUEUE_SIZE) /* buffers of the receive window */
 
 /* Largest frame with its header: 65535 bytes of IPv6 payload, 40 + 14 of headers, 12 of vnet
  * header. */
@@ -49,11 +50,12 @@ struct virtio_net {
     struct loop_source tap;
     uint32_t tap_events; /* what the loop watches for now */
     bool tx_blocked;     /* the tap was full; EPOLLOUT goes on */
+    bool tap_gone;       /* the host deleted the interface */
 
     /* The receive window: chains [first, first + count) with their buffers in iov[iov_first...]. */
     struct virtio_net_rx_chain rx_chain[VIRTIO_NET_QUEUE_SIZE];
     unsigned rx_first, rx_count;
-    struct iovec rx_iov[2 * VIRTIO_NET_QUEUE_SIZE + 1]; /* one for what does not fit */
+    struct iovec rx_iov[VIRTIO_NET_WINDOW_IOV + 1]; /* the last one for what does not fit */
     unsigned rx_iov_first, rx_iov_count;
     uint32_t rx_capacity; /* bytes in the window */
     uint32_t rx_wanted;   /* bytes that hold the largest frame */
