@@ -35,17 +35,17 @@ static uint32_t fill(const struct virtq_chain *chain)
     return filled;
 }
 
-/* Returns how many requests were served, at most REQUESTS_A_TURN. */
-static unsigned serve(struct virtio_device *dev, struct virtq *vq)
+/* Serves at most *budget requests, which it counts down. */
+static void serve(struct virtio_device *dev, struct virtq *vq, unsigned *budget)
 {
     struct iovec iov[VIRTIO_RNG_QUEUE_SIZE];
-    for (unsigned served = 0; served < REQUESTS_A_TURN; served++) {
+    for (; *budget > 0; --*budget) {
         struct virtq_chain chain;
         int r = virtq_pop(vq, iov, VIRTIO_RNG_QUEUE_SIZE, &chain);
         if (r < 0)
             virtio_device_fail(dev, vq->fault);
         if (r <= 0)
-            return served;
+            return;
         uint32_t filled = 0;
         if (chain.readable_count == 0)
             filled = fill(&chain);
@@ -53,18 +53,17 @@ static unsigned serve(struct virtio_device *dev, struct virtq *vq)
             virtio_device_fail(dev, "entropy request with a readable buffer");
         virtq_push(vq, chain.head, filled);
     }
-    return REQUESTS_A_TURN;
 }
 
 static void kicked(struct virtio_device *dev, unsigned index)
 {
     struct virtq *vq = &dev->queue[index].vq;
     virtq_suppress_kicks(vq);
-    unsigned served;
+    unsigned budget = REQUESTS_A_TURN;
     do {
-        served = serve(dev, vq);
+        serve(dev, vq, &budget);
         virtio_device_notify(dev, index);
-        if (served == REQUESTS_A_TURN) {
+        if (budget == 0) {
             virtio_device_rekick(dev, index);
             return;
         }
