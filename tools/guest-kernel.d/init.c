@@ -313,6 +313,7 @@ static int test_info(void)
         list_folder("/sys/class/block", "block", "size", "sectors");
         list_folder("/sys/class/net", "net", "address", "mac");
         list_folder("/sys/bus/virtio/devices", "virtio", "device", "id");
+        list_folder("/sys/class/rtc", "rtc", "since_epoch", "seconds");
         say("ok info");
         return 0;
 }
@@ -760,7 +761,7 @@ static const struct test {
 } tests[] = {
         { "info", test_info, 60 },
         { "disk", test_disk, 300 },
-        { "net", test_net, 300 },
+        { "net", test_net, 600 },
         { "pingable", test_pingable, 0 },
         { "balloon", test_balloon, 300 },
         { "rng", test_rng, 60 },
