@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vmm check` and `vmm inspect`: what they say of this host and of files."""
+import shutil
+import unittest
+
+from front_case import FrontCase
+
+
+class Check(FrontCase):
+    def test_this_host(self):
+        done = self.vmm("check")
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+        self.assertRegex(done.stdout, r"(?m)^ok +kvm +/dev/kvm, API version 12$")
+        self.assertRegex(done.stdout, r"(?m)^ok +capability +KVM_CAP_IRQFD: ")
+        self.assertRegex(done.stdout, r"(?m)^ok +filter +vCPU: \d+ system calls, \d+ rules, ")
+        self.assertTrue(done.stdout.endswith("\nMachines can run here.\n"))
+
+    def test_host_without_kvm(self):
+        if shutil.which("unshare") is None:
+            self.skipTest("no unshare")
+        done = self.vmm("check", prefix=["unshare", "-m", "sh", "-c",
+                                         'mount -t tmpfs none /dev && exec "$@"', "sh"])
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"(?m)^FAIL +kvm +cannot open /dev/kvm: .*modprobe kvm_intel")
+        self.assertRegex(done.stdout, r"(?m)^note +tun +no /dev/net/tun.*modprobe tun")
+        self.assertTrue(done.stdout.endswith("\nMachines cannot run here.\n"))
+
+    def test_installation_without_monitor(self):
+        done = self.vmm("check", env={"PODVISOR_MONITOR": "/none"})
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, r"(?m)^FAIL +monitor +PODVISOR_MONITOR names /none")
+
+
+class Inspect(FrontCase):
+    def says(self, code, *lines, name):
+        done = self.vmm("inspect", name)
+        self.assertEqual((done.returncode, done.stderr), (code, ""))
+        for line in lines:
+            self.assertIn(line, done.stdout)
+
+    def test_kernel(self):
+        self.says(0, "kernel: ELF with a PVH entry\n", "use: vmm run --kernel", name="kernel")
+        done = self.vmm("inspect", "/bin/sh")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"\Avmm: [^\n]*PVH[^\n]*\n\Z")
+
+    def test_disks(self):
+        self.file("raw", 1 << 20)
+        self.says(0, "disk image: raw", "size: 1048576 bytes", "format=raw", name="raw")
+        self.file("mbr", content=b"\0" * 510 + b"\x55\xaa")
+        self.says(0, "MBR partition table", name="mbr")
+        self.file("odd", 1000)
+        self.says(1, "problem: the size is not a multiple of 512", name="odd")
+        qcow2 = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + (1 << 30).to_bytes(8, "big")
+        self.file("q", content=qcow2 + bytes(100))
+        self.says(0, "qcow2 version 3\n", "virtual size: 1073741824 bytes", "qemu-img convert",
+                  name="q")
+        self.file("v", content=b"KDMV" + bytes(1000))
+        self.says(0, "disk image: vmdk\n", name="v")
+
+    def test_mistakes(self):
+        self.file("empty")
+        for name, told in (("none", "No such file"), ("empty", "is empty"),
+                           (".", "neither a regular file nor a block device")):
+            done = self.vmm("inspect", name)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, rf"\Avmm: [^\n]*{told}[^\n]*\n\Z")
+        self.assertIn("which file?", self.vmm("inspect").stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
