@@ -48,11 +48,15 @@ struct pool {
     struct engine_request *queue_head, *queue_tail;
     unsigned idle;
     unsigned started_count;
+    bool first_started;
     int start_error;
     bool closing;
     /* Newest first. */
     _Atomic(struct engine_request *) finished;
 
+    unsigned threads_wanted;
+    /* Threads there are: the opener's before the first starts, then the first's until
+     * first_started. */
     unsigned thread_count;
     struct worker worker[ENGINE_THREADS_MAX];
 };
@@ -91,6 +95,41 @@ static struct engine_request *take(struct pool *pool)
     return req;
 }
 
+static void *worker_main(void *arg);
+
+/* Signals belong to the main loop: the threads inherit a mask that blocks them all. */
+static int start_worker(struct pool *pool, unsigned index)
+{
+    struct worker *w = &pool->worker[index];
+    w->pool = pool;
+    w->index = index;
+    int r = blockio_bounce_init(&w->bounce, NULL);
+    if (r < 0)
+        return r;
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    r = pthread_create(&w->thread, &attr, worker_main, w);
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -r;
+}
+
+/* The first thread starts the others, so that whoever builds the machine need not. */
+static int start_other_workers(struct pool *pool)
+{
+    int r = 0;
+    while (r == 0 && pool->thread_count < pool->threads_wanted) {
+        r = start_worker(pool, pool->thread_count);
+        if (r == 0)
+            pool->thread_count++;
+    }
+    return r;
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
@@ -98,12 +137,16 @@ static void *worker_main(void *arg)
     char name[16];
     snprintf(name, sizeof(name), "%.12s%u", pool->config.name, w->index);
     prctl(PR_SET_NAME, name);
-    int r = pool->config.thread_start != NULL ? pool->config.thread_start(pool->config.ctx) : 0;
+    int r = w->index == 0 ? start_other_workers(pool) : 0;
+    if (r == 0 && pool->config.thread_start != NULL)
+        r = pool->config.thread_start(pool->config.ctx);
     pthread_mutex_lock(&pool->lock);
     pool->started_count++;
+    if (w->index == 0)
+        pool->first_started = true; /* thread_count is final from here on */
     if (r < 0)
         pool->start_error = r;
-    pthread_cond_signal(&pool->started);
+    pthread_cond_broadcast(&pool->started);
     pthread_mutex_unlock(&pool->lock);
 
     for (struct engine_request *req; (req = take(pool)) != NULL;) {
@@ -175,9 +218,22 @@ static void pool_wait(struct engine *engine)
     deliver_finished(pool);
 }
 
+/* Until every thread has started; the first one says when their number is final. */
+static int await_workers(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    while (!pool->first_started || pool->started_count < pool->thread_count)
+        pthread_cond_wait(&pool->started, &pool->lock);
+    int r = pool->start_error;
+    pthread_mutex_unlock(&pool->lock);
+    return r;
+}
+
 static void pool_close(struct engine *engine)
 {
     struct pool *pool = pool_of(engine);
+    if (pool->thread_count > 0)
+        (void)await_workers(pool);
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
     pthread_cond_broadcast(&pool->work);
@@ -195,48 +251,11 @@ static void pool_close(struct engine *engine)
     free(pool);
 }
 
-static int start_worker(struct pool *pool, struct error *err)
-{
-    struct worker *w = &pool->worker[pool->thread_count];
-    w->pool = pool;
-    w->index = pool->thread_count;
-    int r = blockio_bounce_init(&w->bounce, err);
-    if (r < 0)
-        return r;
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    r = pthread_create(&w->thread, &attr, worker_main, w);
-    pthread_attr_destroy(&attr);
-    if (r != 0)
-        return error_sys(err, r, "cannot start an I/O thread");
-    pool->thread_count++;
-    return 0;
-}
-
-/* Signals belong to the main loop: the threads inherit a mask that blocks them all. */
-static int start_workers(struct pool *pool, struct error *err)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    unsigned wanted = pool->config.threads != 0 ? pool->config.threads : ENGINE_THREADS_DEFAULT;
-    int r = 0;
-    while (r == 0 && pool->thread_count < wanted)
-        r = start_worker(pool, err);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return r;
-}
-
 static int pool_await_start(struct engine *engine, struct error *err)
 {
     struct pool *pool = pool_of(engine);
-    pthread_mutex_lock(&pool->lock);
-    while (pool->started_count < pool->thread_count)
-        pthread_cond_wait(&pool->started, &pool->lock);
-    int r = pool->start_error;
-    pthread_mutex_unlock(&pool->lock);
-    return r < 0 ? error_sys(err, -r, "cannot prepare an I/O thread") : 0;
+    int r = await_workers(pool);
+    return r < 0 ? error_sys(err, -r, "cannot start an I/O thread") : 0;
 }
 
 static const struct engine_ops pool_ops = {
@@ -247,6 +266,19 @@ static const struct engine_ops pool_ops = {
     .wait = pool_wait,
     .close = pool_close,
 };
+
+static int start_first_worker(struct pool *pool, struct error *err)
+{
+    pool->threads_wanted =
+        pool->config.threads != 0 ? pool->config.threads : ENGINE_THREADS_DEFAULT;
+    pool->thread_count = 1;
+    int r = start_worker(pool, 0);
+    if (r < 0) {
+        pool->thread_count = 0;
+        return error_sys(err, -r, "cannot start an I/O thread");
+    }
+    return 0;
+}
 
 int engine_open_pool(const struct engine_pool_config *config, struct loop *loop,
                      struct engine **ret_engine, struct error *err)
@@ -271,7 +303,7 @@ int engine_open_pool(const struct engine_pool_config *config, struct loop *loop,
     if (r == 0)
         r = loop_add(loop, &pool->source, pool->event_fd, EPOLLIN | EPOLLET, err);
     if (r == 0)
-        r = start_workers(pool, err);
+        r = start_first_worker(pool, err);
     if (r < 0) {
         pool_close(&pool->engine);
         return r;
