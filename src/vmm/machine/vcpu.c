@@ -13,7 +13,7 @@
 
 #define KICK_SIGNAL SIGUSR1
 
-#define VCPU_STACK_SIZE (128 * 1024)
+#define VCPU_STACK_SIZE ((size_t)128 * 1024)
 
 #define MSR_IA32_MISC_ENABLE    0x1a0
 #define MISC_ENABLE_FAST_STRING 1
@@ -31,11 +31,15 @@
 static const struct kvm_msr_entry reset_msrs[] = {
     {.index = MSR_IA32_MISC_ENABLE, .data = MISC_ENABLE_FAST_STRING},
     {.index = MSR_MTRR_DEF_TYPE, .data = MTRR_DEF_ENABLED_WB},
+    {.index = 0x48},                              /* IA32_SPEC_CTRL */
     {.index = 0x174},                             /* IA32_SYSENTER_CS */
     {.index = 0x175},                             /* IA32_SYSENTER_ESP */
     {.index = 0x176},                             /* IA32_SYSENTER_EIP */
+    {.index = 0x1d9},                             /* IA32_DEBUGCTL */
     {.index = 0x277, .data = 0x0007040600070406}, /* IA32_PAT after reset, SDM vol. 3 §11.12.4 */
+    {.index = 0x38f},                             /* IA32_PERF_GLOBAL_CTRL */
     {.index = 0x6e0},                             /* IA32_TSC_DEADLINE */
+    {.index = 0xda0},                             /* IA32_XSS */
     {.index = 0xc0000081},                        /* STAR */
     {.index = 0xc0000082},                        /* LSTAR */
     {.index = 0xc0000083},                        /* CSTAR */
@@ -47,10 +51,8 @@ static const struct kvm_msr_entry reset_msrs[] = {
     {.index = 0x4b564d02},                        /* KVM async page fault */
     {.index = 0x4b564d03},                        /* KVM steal time */
     {.index = 0x4b564d04},                        /* KVM PV EOI */
+    {.index = 0x4b564d05, .data = 1},             /* KVM poll control: the host may poll */
 };
-
-/* How many of them differ from what KVM gives a new vCPU; only these are set at first boot. */
-#define BOOT_MSR_COUNT 2
 
 static void kick_handler(int sig)
 {
@@ -64,9 +66,9 @@ static void set_immediate_exit(struct vcpu *v, uint8_t value)
     __atomic_store_n(&v->run->immediate_exit, value, __ATOMIC_SEQ_CST);
 }
 
-static void set_msrs(struct vcpu *v, size_t count)
+static void reset_all_msrs(struct vcpu *v)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(reset_msrs); i++) {
         struct kvm_msr_table table = {.head = {.nmsrs = 1}, .entry = {reset_msrs[i]}};
         /* A register that this KVM does not know holds no state of the guest's either. */
         (void)kvm_vcpu_set_msrs(v->fd, &table);
@@ -87,7 +89,6 @@ static int prepare(struct vcpu *v, struct error *err)
     int r = kvm_vcpu_set_cpuid(v->fd, &cpuid);
     if (r < 0)
         return error_sys(err, -r, "KVM refuses the processor description of vCPU %u", v->id);
-    set_msrs(v, BOOT_MSR_COUNT);
     r = kvm_vcpu_get_sregs(v->fd, &v->initial_sregs);
     if (r == 0)
         r = kvm_vcpu_get_lapic(v->fd, &v->initial_lapic);
@@ -105,7 +106,9 @@ static int reset_processor(struct vcpu *v)
     struct kvm_regs regs = {.rip = 0xfff0, .rflags = 2};
     static const struct kvm_fpu fpu = {.fcw = 0x37f, .mxcsr = 0x1f80};
     static const struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
-    static const struct kvm_vcpu_events events = {0};
+    /* Nothing pending: without the flags KVM would leave NMIs and the interrupt shadow alone. */
+    static const struct kvm_vcpu_events events = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING |
+                                                           KVM_VCPUEVENT_VALID_SHADOW};
 
     if (v->id == 0)
         boot_entry_sregs(&v->group->entry, &sregs, &regs);
@@ -120,7 +123,7 @@ static int reset_processor(struct vcpu *v)
         r = kvm_vcpu_set_debugregs(v->fd, &debug);
     if (r == 0)
         r = kvm_vcpu_set_events(v->fd, &events);
-    set_msrs(v, ARRAY_SIZE(reset_msrs));
+    reset_all_msrs(v);
     if (r == 0)
         r = kvm_vcpu_set_mp_state(v->fd,
                                   v->id == 0 ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED);
@@ -227,29 +230,37 @@ static bool wait_released(struct vcpu *v)
 
 static bool must_park(struct vcpu_group *g)
 {
-    return __atomic_load_n(&g->park_wanted, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&g->stop_wanted, __ATOMIC_RELAXED);
+    return atomic_load_explicit(&g->park_wanted, memory_order_relaxed) ||
+           atomic_load_explicit(&g->stop_wanted, memory_order_relaxed);
+}
+
+/* Runs the guest until its next exit and does what that asks for. Returns whether there was one. */
+static bool run_once(struct vcpu *v)
+{
+    int r = kvm_vcpu_run(v->fd);
+    if (r == -EINTR || r == -EAGAIN)
+        return false;
+    atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed);
+    if (r == 0)
+        handle_exit(v);
+    else
+        report_crash(v, "KVM_RUN failed, errno", (uint64_t)-r);
+    return r == 0;
 }
 
 static void run_guest(struct vcpu *v)
 {
     while (wait_released(v)) {
-        while (!must_park(v->group)) {
-            int r = kvm_vcpu_run(v->fd);
-            atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed);
-            if (r == 0) {
-                handle_exit(v);
-            } else if (r != -EINTR && r != -EAGAIN) {
-                report_crash(v, "KVM_RUN failed, errno", (uint64_t)-r);
-            }
-        }
+        while (!must_park(v->group))
+            (void)run_once(v);
         /*
          * An instruction whose exit was handled but not completed (KVM finishes a read on the next
          * entry) is completed here, so that a parked vCPU has no half-done access: §5,
-         * "immediate_exit".
+         * "immediate_exit". An access to several places is one exit after the other.
          */
         set_immediate_exit(v, 1);
-        (void)kvm_vcpu_run(v->fd);
+        while (run_once(v))
+            ;
     }
 }
 
@@ -324,9 +335,13 @@ int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned co
 
 int vcpu_group_start(struct vcpu_group *group, struct error *err)
 {
-    /* No SA_RESTART: KVM_RUN must come back. */
+    /* No SA_RESTART: KVM_RUN must come back. Whoever started us may have blocked the signal. */
     struct sigaction sa = {.sa_handler = kick_handler};
     sigaction(KICK_SIGNAL, &sa, NULL);
+    sigset_t kick;
+    sigemptyset(&kick);
+    sigaddset(&kick, KICK_SIGNAL);
+    pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 
     pthread_attr_t attr;
     pthread_attr_init(&attr);
@@ -364,13 +379,13 @@ static void kick_all(struct vcpu_group *group)
 
 void vcpu_group_hold(struct vcpu_group *group)
 {
-    __atomic_store_n(&group->park_wanted, true, __ATOMIC_RELAXED);
+    atomic_store_explicit(&group->park_wanted, true, memory_order_relaxed);
 }
 
 void vcpu_group_park(struct vcpu_group *group)
 {
     pthread_mutex_lock(&group->lock);
-    __atomic_store_n(&group->park_wanted, true, __ATOMIC_RELAXED);
+    atomic_store_explicit(&group->park_wanted, true, memory_order_relaxed);
     bool all = group->parked_count == group->count;
     kick_all(group);
     pthread_mutex_unlock(&group->lock);
@@ -390,7 +405,7 @@ void vcpu_group_reset(struct vcpu_group *group, const struct boot_entry *entry)
 void vcpu_group_release(struct vcpu_group *group)
 {
     pthread_mutex_lock(&group->lock);
-    __atomic_store_n(&group->park_wanted, false, __ATOMIC_RELAXED);
+    atomic_store_explicit(&group->park_wanted, false, memory_order_relaxed);
     pthread_cond_broadcast(&group->changed);
     pthread_mutex_unlock(&group->lock);
 }
@@ -398,7 +413,7 @@ void vcpu_group_release(struct vcpu_group *group)
 void vcpu_group_stop(struct vcpu_group *group)
 {
     pthread_mutex_lock(&group->lock);
-    __atomic_store_n(&group->stop_wanted, true, __ATOMIC_RELAXED);
+    atomic_store_explicit(&group->stop_wanted, true, memory_order_relaxed);
     pthread_cond_broadcast(&group->changed);
     kick_all(group);
     pthread_mutex_unlock(&group->lock);

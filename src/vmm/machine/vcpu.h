@@ -66,7 +66,7 @@ struct vcpu_group {
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;
-    bool park_wanted, stop_wanted; /* also read without the lock, as hints */
+    atomic_bool park_wanted, stop_wanted; /* also used without the lock, as hints */
     unsigned parked_count;
     int failure; /* first negative errno of a thread's start-up */
     struct error failure_text;
