@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* CPUID leaves for one vCPU; see cpuid.h. No state. */
 #include "cpuid.h"
+#include <podvisor/cleanup.h>
 
 #define LEAF1_ECX_X2APIC       (1u << 21)
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
@@ -62,6 +63,15 @@ static void patch_topology(struct kvm_cpuid_entry2 *e, uint32_t apic_id, uint32_
     }
 }
 
+static bool has_leaf(const struct kvm_cpuid_table *table, uint32_t function)
+{
+    for (uint32_t i = 0; i < table->head.nent; i++) {
+        if (table->entry[i].function == function)
+            return true;
+    }
+    return false;
+}
+
 static void add_level(struct kvm_cpuid_table *table, uint32_t function, uint32_t index)
 {
     for (uint32_t i = 0; i < table->head.nent; i++) {
@@ -76,13 +86,11 @@ static void add_level(struct kvm_cpuid_table *table, uint32_t function, uint32_t
 void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id, uint32_t cpus,
                     bool tsc_deadline)
 {
-    bool has_leaf_b = false;
-    for (uint32_t i = 0; i < table->head.nent; i++)
-        has_leaf_b |= table->entry[i].function == 0xb;
-    if (has_leaf_b) {
-        /* KVM reports only the levels of this host's processor; ours always has two and an end. */
-        for (uint32_t index = 0; index < 3; index++)
-            add_level(table, 0xb, index);
+    static const uint32_t topology[] = {0xb, 0x1f};
+    for (unsigned i = 0; i < ARRAY_SIZE(topology); i++) {
+        /* KVM reports the levels of this host's processor or none; ours has two and an end. */
+        for (uint32_t index = 0; index < 3 && has_leaf(table, topology[i]); index++)
+            add_level(table, topology[i], index);
     }
     for (uint32_t i = 0; i < table->head.nent; i++) {
         struct kvm_cpuid_entry2 *e = &table->entry[i];

@@ -8,12 +8,13 @@ static struct kvm_cpuid_table host_table(void)
 {
     struct kvm_cpuid_table t = {0};
     static const struct kvm_cpuid_entry2 entries[] = {
-        {.function = 0, .eax = 0x10},
+        {.function = 0, .eax = 0x1f},
         {.function = 1, .ebx = 0x07100800, .ecx = 0, .edx = 1u << 28},
         {.function = 4, .index = 0, .eax = 0xfc004121},
         {.function = 4, .index = 3, .eax = 0xfc1fc163},
         {.function = 4, .index = 4, .eax = 0},
         {.function = 0xb, .index = 0, .eax = 1, .ebx = 2, .ecx = 0x100, .edx = 7},
+        {.function = 0x1f, .index = 0},
         {.function = 0x80000008, .eax = 0x3030, .ecx = 0x7007},
         {.function = 0x8000001d, .index = 3, .eax = 0x1c163},
         {.function = 0x8000001e, .eax = 7, .ebx = 0x103, .ecx = 0x100},
@@ -77,14 +78,29 @@ START_TEST(extended_topology_has_two_levels)
 }
 END_TEST
 
+/* Linux 6.2 and later: KVM says nothing of the topology but an empty first level. */
+START_TEST(second_topology_leaf_says_the_same)
+{
+    struct kvm_cpuid_table t = host_table();
+    cpuid_for_vcpu(&t, 5, 6, true);
+    for (uint32_t level = 0; level < 3; level++) {
+        const struct kvm_cpuid_entry2 *b = find(&t, 0xb, level), *v2 = find(&t, 0x1f, level);
+        ck_assert_uint_eq(b->eax, v2->eax);
+        ck_assert_uint_eq(b->ebx, v2->ebx);
+        ck_assert_uint_eq(b->ecx, v2->ecx);
+        ck_assert_uint_eq(b->edx, v2->edx);
+    }
+}
+END_TEST
+
 START_TEST(levels_are_added_once)
 {
     struct kvm_cpuid_table t = host_table();
     uint32_t before = t.head.nent;
     cpuid_for_vcpu(&t, 0, 2, true);
-    ck_assert_uint_eq(t.head.nent, before + 2);
+    ck_assert_uint_eq(t.head.nent, before + 4);
     cpuid_for_vcpu(&t, 0, 2, true);
-    ck_assert_uint_eq(t.head.nent, before + 2);
+    ck_assert_uint_eq(t.head.nent, before + 4);
 }
 END_TEST
 
@@ -129,6 +145,7 @@ int main(void)
     tcase_add_test(tc, leaf1_names_this_processor);
     tcase_add_test(tc, one_processor_is_not_hyperthreaded);
     tcase_add_test(tc, extended_topology_has_two_levels);
+    tcase_add_test(tc, second_topology_leaf_says_the_same);
     tcase_add_test(tc, levels_are_added_once);
     tcase_add_test(tc, a_full_table_stays_in_its_bounds);
     tcase_add_test(tc, caches_are_shared_only_at_level_3);
