@@ -24,7 +24,6 @@ const struct kvm_capability kvm_capabilities[] = {
     CAP(KVM_CAP_EXT_CPUID, true, "processor identification"),
     CAP(KVM_CAP_MP_STATE, true, "starting and resetting secondary processors"),
     CAP(KVM_CAP_TSC_DEADLINE_TIMER, false, "the guest's best timer"),
-    CAP(KVM_CAP_X2APIC_API, false, "more than 254 processors"),
     CAP(KVM_CAP_SET_IDENTITY_MAP_ADDR, false, "real mode on old Intel processors"),
     CAP(KVM_CAP_IOEVENTFD_ANY_LENGTH, false, "notifications of any width at full speed"),
     CAP(KVM_CAP_READONLY_MEM, false, "firmware flash"),
@@ -119,15 +118,6 @@ int kvm_vm_enable_split_irqchip(int vm_fd, unsigned ioapic_pins)
     return do_ioctl(vm_fd, KVM_ENABLE_CAP, &cap);
 }
 
-int kvm_vm_enable_x2apic_api(int vm_fd)
-{
-    struct kvm_enable_cap cap = {
-        .cap = KVM_CAP_X2APIC_API,
-        .args = {KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK},
-    };
-    return do_ioctl(vm_fd, KVM_ENABLE_CAP, &cap);
-}
-
 int kvm_vm_create_vcpu(int vm_fd, unsigned id)
 {
     return do_ioctl_value(vm_fd, KVM_CREATE_VCPU, id);
@@ -193,11 +183,6 @@ int kvm_vcpu_set_sregs(int vcpu_fd, const struct kvm_sregs *sregs)
     return do_ioctl(vcpu_fd, KVM_SET_SREGS, sregs);
 }
 
-int kvm_vcpu_get_fpu(int vcpu_fd, struct kvm_fpu *ret_fpu)
-{
-    return do_ioctl(vcpu_fd, KVM_GET_FPU, ret_fpu);
-}
-
 int kvm_vcpu_set_fpu(int vcpu_fd, const struct kvm_fpu *fpu)
 {
     return do_ioctl(vcpu_fd, KVM_SET_FPU, fpu);
@@ -232,19 +217,9 @@ int kvm_vcpu_set_mp_state(int vcpu_fd, uint32_t state)
     return do_ioctl(vcpu_fd, KVM_SET_MP_STATE, &mp);
 }
 
-int kvm_vcpu_get_events(int vcpu_fd, struct kvm_vcpu_events *ret_events)
-{
-    return do_ioctl(vcpu_fd, KVM_GET_VCPU_EVENTS, ret_events);
-}
-
 int kvm_vcpu_set_events(int vcpu_fd, const struct kvm_vcpu_events *events)
 {
     return do_ioctl(vcpu_fd, KVM_SET_VCPU_EVENTS, events);
-}
-
-int kvm_vcpu_get_debugregs(int vcpu_fd, struct kvm_debugregs *ret_regs)
-{
-    return do_ioctl(vcpu_fd, KVM_GET_DEBUGREGS, ret_regs);
 }
 
 int kvm_vcpu_set_debugregs(int vcpu_fd, const struct kvm_debugregs *regs)

@@ -19,8 +19,8 @@
 
 struct kvm_capability {
     int id; /* KVM_CAP_… */
-    const char *name;
     bool required;
+    const char *name;
     const char *purpose; /* for `vmm check` and for the error when it is missing */
 };
 
@@ -63,8 +63,7 @@ int kvm_vm_set_user_memory_region(int vm_fd, uint32_t slot, uint64_t gpa, uint64
 int kvm_vm_set_tss_addr(int vm_fd, uint64_t gpa);                 /* §4.36 */
 int kvm_vm_set_identity_map_addr(int vm_fd, uint64_t gpa);        /* §4.41 */
 int kvm_vm_enable_split_irqchip(int vm_fd, unsigned ioapic_pins); /* §7.5 */
-int kvm_vm_enable_x2apic_api(int vm_fd);        /* §7.7: 32-bit ids, no broadcast quirk */
-int kvm_vm_create_vcpu(int vm_fd, unsigned id); /* §4.7; a descriptor */
+int kvm_vm_create_vcpu(int vm_fd, unsigned id);                   /* §4.7; a descriptor */
 int kvm_vm_set_gsi_routing(int vm_fd, const struct kvm_routing_table *table); /* §4.52 */
 int kvm_vm_irqfd(int vm_fd, int event_fd, uint32_t gsi, bool assign);         /* §4.75 */
 /* §4.59; signals event_fd on a guest write of any length at `gpa` (MMIO). */
@@ -77,7 +76,6 @@ int kvm_vcpu_get_regs(int vcpu_fd, struct kvm_regs *ret_regs);
 int kvm_vcpu_set_regs(int vcpu_fd, const struct kvm_regs *regs);
 int kvm_vcpu_get_sregs(int vcpu_fd, struct kvm_sregs *ret_sregs);
 int kvm_vcpu_set_sregs(int vcpu_fd, const struct kvm_sregs *sregs);
-int kvm_vcpu_get_fpu(int vcpu_fd, struct kvm_fpu *ret_fpu);
 int kvm_vcpu_set_fpu(int vcpu_fd, const struct kvm_fpu *fpu);
 int kvm_vcpu_set_cpuid(int vcpu_fd, const struct kvm_cpuid_table *table); /* §4.20 */
 int kvm_vcpu_set_msrs(int vcpu_fd,
@@ -85,9 +83,7 @@ int kvm_vcpu_set_msrs(int vcpu_fd,
 int kvm_vcpu_get_lapic(int vcpu_fd, struct kvm_lapic_state *ret_lapic);
 int kvm_vcpu_set_lapic(int vcpu_fd, const struct kvm_lapic_state *lapic);
 int kvm_vcpu_set_mp_state(int vcpu_fd, uint32_t state); /* §4.39, KVM_MP_STATE_… */
-int kvm_vcpu_get_events(int vcpu_fd, struct kvm_vcpu_events *ret_events);
 int kvm_vcpu_set_events(int vcpu_fd, const struct kvm_vcpu_events *events);
-int kvm_vcpu_get_debugregs(int vcpu_fd, struct kvm_debugregs *ret_regs);
 int kvm_vcpu_set_debugregs(int vcpu_fd, const struct kvm_debugregs *regs);
 
 #endif

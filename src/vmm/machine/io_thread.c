@@ -3,11 +3,10 @@
 #include "io_thread.h"
 #include <podvisor/log.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
-#define IO_STACK_SIZE (128 * 1024)
+#define IO_STACK_SIZE ((size_t)128 * 1024)
 
 int io_thread_init(struct io_thread *io, const char *name,
                    int (*thread_started)(void *ctx, struct error *err), void *ctx,
@@ -24,16 +23,12 @@ int io_thread_init(struct io_thread *io, const char *name,
 static void *io_thread_main(void *arg)
 {
     struct io_thread *io = arg;
-    struct error err = ERROR_INIT;
     prctl(PR_SET_NAME, io->name);
-    int r = io->thread_started(io->ctx, &err);
-    if (r < 0) {
-        /* Going on without the sandbox would break the promise that makes the rest safe. */
-        log_error("io", "%s", err.text);
-        abort();
-    }
+    io->failure = io->thread_started(io->ctx, &io->failure_text);
+    /* Going on without the sandbox would break the promise that makes the rest safe. */
+    bool safe = io->failure == 0;
     sem_post(&io->ready);
-    r = loop_run(&io->loop);
+    int r = safe ? loop_run(&io->loop) : 0;
     if (r < 0)
         log_error("io", "the I/O loop ended: %s", strerror(-r));
     return NULL;
@@ -52,11 +47,14 @@ int io_thread_start(struct io_thread *io, struct error *err)
     return 0;
 }
 
-void io_thread_await_start(struct io_thread *io)
+int io_thread_await_start(struct io_thread *io, struct error *err)
 {
     while (sem_wait(&io->ready) < 0) {
         /* EINTR: a signal handler ran. */
     }
+    if (io->failure < 0 && err != NULL)
+        *err = io->failure_text;
+    return io->failure;
 }
 
 void io_thread_stop(struct io_thread *io)

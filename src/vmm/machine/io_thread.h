@@ -15,9 +15,11 @@ struct io_thread {
     char name[16];
     bool started;
     sem_t ready; /* posted when thread_started() has returned */
-    /* Runs first on the new thread: installs its sandbox. Its failure ends the process. */
+    /* Runs first on the new thread: installs its sandbox. When it fails the loop does not run. */
     int (*thread_started)(void *ctx, struct error *err);
     void *ctx;
+    int failure; /* what it returned, and why; final once `ready` is posted */
+    struct error failure_text;
 };
 
 /* Prepares the loop, so that devices can be given it. Returns 0 or a negative errno. */
@@ -28,8 +30,8 @@ int io_thread_init(struct io_thread *io, const char *name,
 /* Starts the thread. Returns 0 or a negative errno. */
 int io_thread_start(struct io_thread *io, struct error *err);
 
-/* Waits until thread_started() has returned; once after the start. */
-void io_thread_await_start(struct io_thread *io);
+/* Waits until thread_started() has returned; once after the start. Returns what it returned. */
+int io_thread_await_start(struct io_thread *io, struct error *err);
 
 /* Ends and joins it. */
 void io_thread_stop(struct io_thread *io);

@@ -47,6 +47,14 @@ void machine_end(struct machine *m, int exit_code, const char *reason, const cha
     loop_stop(&m->loop);
 }
 
+/* The guest runs. */
+static void press_button(struct machine *m)
+{
+    m->button_wanted = false;
+    machine_devices_press_button(&m->devices);
+    log_info("machine", "power button pressed");
+}
+
 static int load_kernel(struct machine *m, bool ram_is_zero, struct boot_entry *ret_entry,
                        struct error *err)
 {
@@ -68,17 +76,40 @@ static int load_kernel(struct machine *m, bool ram_is_zero, struct boot_entry *r
     return boot_load(&m->memory.guest, &source, ret_entry, err);
 }
 
+static void complete_pause(struct machine *m)
+{
+    if (m->pause_token != 0)
+        control_complete(m->control, m->pause_token, 0, NULL);
+    m->pause_token = 0;
+}
+
+/* The guest can run: lets it, or leaves it paused if that was asked for meanwhile. */
+static void enter_running(struct machine *m)
+{
+    m->state = MACHINE_RUNNING;
+    vcpu_group_release(&m->vcpus);
+    if (m->button_wanted)
+        press_button(m);
+}
+
+/* All vCPUs are parked and shall stay so, unless the machine is to end: a paused guest never sees
+ * the power button. */
+static void enter_paused(struct machine *m)
+{
+    m->state = MACHINE_PAUSED;
+    complete_pause(m);
+    log_info("machine", "paused");
+    if (m->button_wanted)
+        enter_running(m);
+}
+
 /* Everything stands still and is reset: start over. */
 static void restart(struct machine *m)
 {
     struct error err = ERROR_INIT;
     struct boot_entry entry;
-    int r = machine_memory_clear(&m->memory);
-    if (r < 0)
-        r = error_sys(&err, -r, "cannot clear guest memory");
-    else
-        r = load_kernel(m, true, &entry, &err);
-    if (r < 0) {
+    machine_memory_clear(&m->memory);
+    if (load_kernel(m, true, &entry, &err) < 0) {
         machine_end(m, MACHINE_EXIT_INTERNAL, "ResetFailed", "cannot reset the machine: %s",
                     err.text);
         return;
@@ -88,16 +119,12 @@ static void restart(struct machine *m)
     if (m->reset_token != 0)
         control_complete(m->control, m->reset_token, 0, NULL);
     m->reset_token = 0;
-    if (m->pause_after_reset) {
-        m->state = MACHINE_PAUSED;
-        if (m->pause_token != 0)
-            control_complete(m->control, m->pause_token, 0, NULL);
-        m->pause_token = 0;
-    } else {
-        m->state = MACHINE_RUNNING;
-        vcpu_group_release(&m->vcpus);
-    }
+    bool pause = m->pause_after_reset;
     m->pause_after_reset = false;
+    if (pause)
+        enter_paused(m);
+    else
+        enter_running(m);
 }
 
 static void poll_devices(struct loop_timer *timer)
@@ -119,25 +146,19 @@ static void all_parked(struct loop_work *work)
     switch (m->state) {
     case MACHINE_STARTING:
         /* No guest instruction before every thread has its sandbox. */
-        io_thread_await_start(&m->io);
-        if (vcpu_group_check(&m->vcpus, &err) < 0 ||
+        if (io_thread_await_start(&m->io, &err) < 0 || vcpu_group_check(&m->vcpus, &err) < 0 ||
             machine_devices_await_start(&m->devices, &err) < 0) {
             machine_end(m, MACHINE_EXIT_INTERNAL, "StartFailed", "%s", err.text);
             return;
         }
-        m->state = MACHINE_RUNNING;
         m->first_run_ns = clock_now_ns();
-        vcpu_group_release(&m->vcpus);
+        enter_running(m);
         log_debug(
             "machine", "guest started %llu us after exec",
             (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
         break;
     case MACHINE_PAUSING:
-        m->state = MACHINE_PAUSED;
-        if (m->pause_token != 0)
-            control_complete(m->control, m->pause_token, 0, NULL);
-        m->pause_token = 0;
-        log_info("machine", "paused");
+        enter_paused(m);
         break;
     case MACHINE_RESETTING:
         machine_devices_begin_reset(&m->devices);
@@ -170,8 +191,7 @@ int machine_resume(struct machine *m, struct error *err)
 {
     switch (m->state) {
     case MACHINE_PAUSED:
-        m->state = MACHINE_RUNNING;
-        vcpu_group_release(&m->vcpus);
+        enter_running(m);
         log_info("machine", "resumed");
         return 0;
     case MACHINE_RUNNING:
@@ -200,8 +220,7 @@ int machine_press_power_button(struct machine *m, struct error *err)
     if (m->state != MACHINE_RUNNING)
         return error_set(err, EBUSY, "the machine is %s: the guest cannot see the power button",
                          machine_state_name(m->state));
-    machine_devices_press_button(&m->devices);
-    log_info("machine", "power button pressed");
+    press_button(m);
     return 0;
 }
 
@@ -255,17 +274,17 @@ static void take_signal(struct loop_source *src, uint32_t events)
     struct signalfd_siginfo info;
     if (read(src->fd, &info, sizeof(info)) != sizeof(info))
         return;
-    if (m->button_pressed) {
+    if (m->terminating) {
         machine_end(m, MACHINE_EXIT_POWER_OFF, "Stopped", "stopped by signal %u", info.ssi_signo);
         return;
     }
-    struct error err = ERROR_INIT;
-    /* A paused guest could never answer. */
-    if (m->state == MACHINE_PAUSED)
-        (void)machine_resume(m, &err);
-    if (machine_press_power_button(m, &err) < 0)
-        log_warn("machine", "%s", err.text);
-    m->button_pressed = true;
+    m->terminating = true;
+    m->button_wanted = true;
+    if (m->state == MACHINE_RUNNING)
+        press_button(m);
+    else if (m->state == MACHINE_PAUSED)
+        (void)machine_resume(m, NULL);
+    /* All other states end in one of these, or are the end. */
     log_info("machine", "waiting up to %u s for the guest; a second signal stops it at once",
              m->config->grace_period_seconds);
     (void)loop_timer_arm(&m->loop, &m->grace,
@@ -361,8 +380,6 @@ static int create_vm(struct machine *m, struct error *err)
     r = kvm_vm_enable_split_irqchip(m->vm_fd, LAYOUT_IOAPIC_PINS);
     if (r < 0)
         return error_sys(err, -r, "KVM refuses the split interrupt controller");
-    if (config->cpus > 254)
-        (void)kvm_vm_enable_x2apic_api(m->vm_fd);
     irq_init(&m->irq, m->vm_fd);
     return 0;
 }
@@ -412,7 +429,21 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
                             &m->devices.pio, &m->devices.mmio, &m->loop, &m->parked_work, err);
     if (r == 0)
         r = machine_devices_create(&m->devices, m, err);
+    if (r < 0)
+        terminal_restore(&m->terminal); /* before somebody prints why */
     return r;
+}
+
+/* No request stays without an answer. */
+static void refuse_pending(struct machine *m)
+{
+    struct error err = ERROR_INIT;
+    error_set(&err, ECANCELED, "the machine ended: %s", m->result.message);
+    if (m->pause_token != 0)
+        control_complete(m->control, m->pause_token, -ECANCELED, &err);
+    if (m->reset_token != 0)
+        control_complete(m->control, m->reset_token, -ECANCELED, &err);
+    m->pause_token = m->reset_token = 0;
 }
 
 int machine_run(struct machine *m, int signal_fd, struct error *err)
@@ -441,8 +472,10 @@ int machine_run(struct machine *m, int signal_fd, struct error *err)
     io_thread_stop(&m->io);
     if (m->console != NULL)
         console_flush(m->console, CONSOLE_FLUSH_MS);
-    if (m->control != NULL)
+    if (m->control != NULL) {
+        refuse_pending(m);
         control_flush(m->control, CONTROL_FLUSH_MS);
+    }
     terminal_restore(&m->terminal);
     return r;
 }

@@ -79,7 +79,8 @@ struct machine {
     uint64_t triple_fault_since_ns;
     uint64_t started_ns, first_run_ns;
     unsigned resets;
-    bool button_pressed; /* a second signal stops at once */
+    bool terminating;   /* a signal came: another one stops at once */
+    bool button_wanted; /* press it as soon as the guest runs */
     gpa_t rsdp;
 
     atomic_uint events;

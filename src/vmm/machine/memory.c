@@ -133,12 +133,14 @@ int machine_memory_release(const struct machine_memory *mem, void *hva, uint64_t
     return madvise(hva, len, advice) < 0 ? -errno : 0;
 }
 
-int machine_memory_clear(const struct machine_memory *mem)
+void machine_memory_clear(const struct machine_memory *mem)
 {
-    int r = 0;
-    for (unsigned i = 0; r == 0 && i < mem->guest.region_count; i++)
-        r = machine_memory_release(mem, mem->guest.region[i].hva, mem->guest.region[i].size);
-    return r;
+    for (unsigned i = 0; i < mem->guest.region_count; i++) {
+        const struct guest_memory_region *region = &mem->guest.region[i];
+        /* Kernels before 5.18 do not give huge pages back piecemeal. */
+        if (machine_memory_release(mem, region->hva, region->size) < 0)
+            memset(region->hva, 0, region->size);
+    }
 }
 
 void machine_memory_unmap(struct machine_memory *mem)

@@ -38,7 +38,7 @@ int machine_memory_register(const struct machine_memory *mem, int vm_fd, struct 
 int machine_memory_release(const struct machine_memory *mem, void *hva, uint64_t len);
 
 /* All of RAM back to zeroes, for a system reset. No vCPU and no device may be running. */
-int machine_memory_clear(const struct machine_memory *mem);
+void machine_memory_clear(const struct machine_memory *mem);
 
 /* Unmaps; the VM is gone already. */
 void machine_memory_unmap(struct machine_memory *mem);

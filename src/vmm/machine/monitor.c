@@ -39,10 +39,12 @@ static int read_config(int fd, struct error *err)
     ssize_t n = pread(fd, &config, sizeof(config), 0);
     if (n != (ssize_t)sizeof(config) || st.st_size != (off_t)sizeof(config) ||
         config.magic != MACHINE_CONFIG_MAGIC || config.version != MACHINE_CONFIG_VERSION ||
-        config.size != sizeof(config))
+        config.size != sizeof(config)) {
+        config.termination_fd = -1; /* whatever that number means: nothing of it can be trusted */
         return error_set(
             err, EPROTO,
             "vmm and vmm-monitor are of different versions; install both from one build");
+    }
     if (config.cpus < 1 || config.cpus > MACHINE_CPU_MAX || config.disk_count > MACHINE_DISK_MAX ||
         config.net_count > MACHINE_NET_MAX ||
         memchr(config.cmdline, 0, sizeof(config.cmdline)) == NULL)

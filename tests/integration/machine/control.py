@@ -166,6 +166,18 @@ class Methods(unittest.TestCase):
         self.assertEqual(vmm.call("stop"), {})
         vmm.expect_end(0, "Stopped")
 
+    def test_every_request_is_answered_at_the_end(self):
+        for method in ("reset", "pause") * 5:
+            vmm = Vmm(self, "--cpus", "2").ready()
+            with vmm.client() as first, vmm.client() as second:
+                number = first.ask(method)
+                second.call("stop")
+                try:
+                    first.answer(number)
+                except Refused as refused:
+                    self.assertIn(refused.code, ("failed", "conflict"))
+            vmm.expect_end(0, "Stopped")
+
     def test_stop_while_paused(self):
         vmm = Vmm(self).ready()
         vmm.call("pause")

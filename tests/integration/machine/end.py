@@ -104,6 +104,39 @@ class SignalsEnd(unittest.TestCase):
         vmm.type("o")
         vmm.expect_end(0, "PowerOff")
 
+    def test_signal_to_a_machine_that_is_about_to_pause(self):
+        """Whichever comes first: the guest runs in the end and sees the button."""
+        for delay in (0, 0.0001, 0.001):
+            vmm = Vmm(self).ready()
+            with vmm.client() as control:
+                control.send('{"id": 1, "method": "pause"}\n')
+                time.sleep(delay)
+                vmm.process.send_signal(signal.SIGTERM)
+                vmm.log.expect("power button pressed")
+                self.assertEqual(control.answer(1), {})
+            lib.wait_until(lambda: vmm.call("status")["state"] == "running", what="running")
+            vmm.type("o")
+            vmm.expect_end(0, "PowerOff")
+
+    def test_signal_during_a_reset(self):
+        vmm = Vmm(self, cmdline="r").ready()  # resets itself again and again
+        vmm.process.send_signal(signal.SIGTERM)
+        vmm.log.expect("power button pressed")
+        vmm.process.send_signal(signal.SIGTERM)
+        vmm.expect_end(0, "Stopped")
+
+    def test_blocked_kick_signal(self):
+        """Whoever starts us may have blocked the signal that makes vCPUs leave the guest."""
+        def start():
+            lib.die_with_parent()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+        vmm = Vmm(self, cmdline="h", start=start).ready()
+        vmm.call("pause")
+        self.assertEqual(vmm.call("status")["state"], "paused")
+        vmm.call("stop")
+        vmm.expect_end(0, "Stopped")
+
     def test_signal_while_the_guest_is_off_the_air(self):
         vmm = Vmm(self, "--grace-period", "1", cmdline="h").ready()
         vmm.process.send_signal(signal.SIGTERM)
