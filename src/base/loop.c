@@ -173,10 +173,20 @@ static struct loop_work *take_work(struct loop *loop)
     return work;
 }
 
+/*
+ * Runs what is posted by now. What is posted meanwhile has written the eventfd again and waits for
+ * the next turn, so that threads which post all the time do not keep the loop from its sources.
+ */
 static void run_posted(struct loop *loop)
 {
-    for (struct loop_work *work; (work = take_work(loop)) != NULL;)
+    pthread_mutex_lock(&loop->post_lock);
+    const struct loop_work *last = loop->post_tail;
+    pthread_mutex_unlock(&loop->post_lock);
+    for (const struct loop_work *ran = NULL; ran != last;) {
+        struct loop_work *work = take_work(loop);
+        ran = work;
         work->run(work);
+    }
 }
 
 static void run_timers(struct loop *loop)
