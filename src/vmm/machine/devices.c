@@ -43,10 +43,12 @@ static const struct power_ops power_ops = {
 
 static void guest_panicked(void *ctx, uint8_t events)
 {
+    struct machine *m = ctx;
+    uint32_t suppressed;
     /* A guest that boots its own crash kernel is let do so. */
     if (events & PVPANIC_PANICKED)
-        machine_report(ctx, MACHINE_EVENT_PANIC);
-    else
+        machine_report(m, MACHINE_EVENT_PANIC);
+    else if (log_ratelimit_allow(&m->devices.crash_log, &suppressed))
         log_warn("pvpanic", "the guest crashed and starts its crash kernel");
 }
 
@@ -140,8 +142,10 @@ static int release_memory(void *ctx, void *hva, uint64_t len)
 static void set_kick(void *ctx, bool add, uint64_t gpa, int fd)
 {
     struct machine *m = ctx;
+    uint32_t suppressed;
     int r = kvm_vm_ioeventfd(m->vm_fd, fd, gpa, add);
-    if (r < 0 && add)
+    /* Two BARs in one place are enough for this, and a guest can put them there all day. */
+    if (r < 0 && add && log_ratelimit_allow(&m->devices.kick_log, &suppressed))
         log_warn("irq", "KVM refuses an ioeventfd, notifications will be slow: %s", strerror(-r));
 }
 

@@ -22,6 +22,7 @@
 #include "net.h"
 #include "rng.h"
 #include "virtio_pci.h"
+#include <podvisor/log.h>
 #include <podvisor/machine_config.h>
 
 #define MACHINE_VIRTIO_MAX (MACHINE_DISK_MAX + MACHINE_NET_MAX + 3)
@@ -58,6 +59,8 @@ struct machine_devices {
 
     struct machine_function function[MACHINE_VIRTIO_MAX];
     unsigned function_count;
+
+    struct log_ratelimit crash_log, kick_log;
 };
 
 /* Builds everything `m->config` asks for. VM, memory and consoles of `m` exist. 0 or negative

@@ -56,8 +56,9 @@ static void upload(struct irq_controller *irq)
         };
     }
     irq->table.head.nr = n;
+    uint32_t suppressed;
     int r = kvm_vm_set_gsi_routing(irq->vm_fd, &irq->table);
-    if (r < 0)
+    if (r < 0 && log_ratelimit_allow(&irq->refusal_log, &suppressed))
         log_warn("irq", "KVM refuses an interrupt route the guest asked for: %s", strerror(-r));
 }
 

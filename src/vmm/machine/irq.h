@@ -12,6 +12,7 @@
 
 #include "../kvm/kvm.h"
 #include "../layout.h"
+#include <podvisor/log.h>
 #include <podvisor/pci.h>
 #include <pthread.h>
 
@@ -25,6 +26,7 @@ struct irq_controller {
         bool routed;
         struct msi_message msg;
     } route[LAYOUT_IOAPIC_PINS + IRQ_MSI_MAX]; /* by GSI */
+    struct log_ratelimit refusal_log;
     unsigned msi_count;
     int msi_fd[IRQ_MSI_MAX]; /* eventfd of GSI LAYOUT_GSI_MSI + i */
 };

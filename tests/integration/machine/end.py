@@ -66,6 +66,20 @@ class GuestEnds(unittest.TestCase):
                 vmm.expect_end(0, "PowerOff")
 
 
+class GuestDoesNotFloodTheLog(unittest.TestCase):
+    def check(self, command, said):
+        vmm = Vmm(self, "--cpus", "1", cmdline=command + "o")
+        vmm.expect_end(0, "PowerOff", timeout=3 * lib.DEADLINE)
+        lines = [line for line in vmm.log.text().splitlines() if said in line]
+        self.assertIn(len(lines), range(1, 101), vmm.said())
+
+    def test_crash_kernels(self):
+        self.check("c", "crash kernel")
+
+    def test_bars_over_each_other(self):
+        self.check("B", "ioeventfd")
+
+
 class SignalsEnd(unittest.TestCase):
     def test_second_signal_stops(self):
         vmm = Vmm(self).ready()

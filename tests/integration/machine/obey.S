@@ -8,6 +8,8 @@
  *   r reset (FADT register)           k reset (i8042)         p pvpanic: panicked
  *   t triple fault                    x run device memory: KVM gives up      h halt for good
  *   d toggle a dot every few ms       b print 1280 numbered lines of 64 bytes
+ *   c tell pvpanic 1000 times that a crash kernel starts
+ *   B put the BARs of PCI functions 1 and 2 over each other 1000 times
  *   m write to each page of 32..96 MiB, then print TOUCHED
  *   anything else is printed as it is
  */
@@ -82,6 +84,10 @@ command:
     je lines
     cmp $'m', %al
     je touch
+    cmp $'c', %al
+    je crash_kernel
+    cmp $'B', %al
+    je collide
     call put
     jmp next
 
@@ -157,6 +163,36 @@ touch:
     call print
     jmp next
 
+crash_kernel:
+    mov $0x505, %edx
+    mov $2, %al /* PVPANIC_CRASH_LOADED */
+    mov $1000, %ecx
+1:  out %al, %dx
+    loop 1b
+    jmp next
+
+collide:
+    mov $0x80000000 | 1 << 11 | 0x10, %ebx /* BAR 0 of function 1 */
+    mov $0xd0000000, %esi
+    call set_bar
+    mov $0x80000000 | 2 << 11 | 0x10, %ebx
+    movl $1000, number
+1:  mov $0xd0100000, %esi
+    call set_bar
+    mov $0xd0000000, %esi
+    call set_bar
+    decl number
+    jnz 1b
+    jmp next
+
+set_bar: /* the register at EBX to ESI */
+    mov %ebx, %eax
+    mov $0xcf8, %edx
+    out %eax, %dx
+    mov %esi, %eax
+    mov $0xcfc, %edx
+    out %eax, %dx
+    ret
 put: /* AL */
     mov $COM1, %edx
     out %al, %dx
