@@ -9,6 +9,7 @@
  */
 #include "engine.h"
 #include <assert.h>
+#include <podvisor/clock.h>
 #include <podvisor/iov.h>
 
 /* Larger requests are worth a thread of their own: copying them would hold up the loop. */
@@ -79,11 +80,21 @@ void engine_deliver(struct engine *engine, struct engine_request *list)
     }
 }
 
-void engine_drain(struct engine *engine)
+bool engine_drain(struct engine *engine, int timeout_ms)
 {
+    uint64_t deadline = clock_now_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
     engine_kick(engine);
-    while (engine->in_flight > 0)
-        engine->ops->wait(engine);
+    while (engine->in_flight > 0) {
+        int left_ms = -1;
+        if (timeout_ms >= 0) {
+            uint64_t now = clock_now_ns();
+            if (now >= deadline)
+                return false;
+            left_ms = (int)((deadline - now) / NSEC_PER_MSEC) + 1;
+        }
+        engine->ops->wait(engine, left_ms);
+    }
+    return true;
 }
 
 int engine_await_start(struct engine *engine, struct error *err)

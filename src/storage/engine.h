@@ -60,8 +60,8 @@ struct engine_ops {
     int (*await_start)(struct engine *engine, struct error *err);
     void (*submit)(struct engine *engine, struct engine_request *req);
     void (*kick)(struct engine *engine);
-    /* Blocks until something in flight is finished and delivers it. */
-    void (*wait)(struct engine *engine);
+    /* Waits, at most timeout_ms (-1: for ever), until something is finished, and delivers it. */
+    void (*wait)(struct engine *engine, int timeout_ms);
     void (*close)(struct engine *engine);
 };
 
@@ -106,10 +106,11 @@ bool engine_submit(struct engine *engine, struct engine_request *req);
 void engine_kick(struct engine *engine);
 
 /*
- * Waits until nothing is in flight, delivering what finishes; the loop itself is not run, so
- * nothing new starts. For shutdown, when the loop's thread has ended or on that thread.
+ * Waits at most `timeout_ms` (-1: for ever) until nothing is in flight, delivering what finishes;
+ * the loop itself is not run, so nothing new starts. For shutdown, when the loop's thread has ended
+ * or on that thread. Returns whether nothing is in flight.
  */
-void engine_drain(struct engine *engine);
+bool engine_drain(struct engine *engine, int timeout_ms);
 
 /* Ends the threads and frees the engine (NULL is allowed). Nothing is in flight. */
 void engine_close(struct engine *engine);

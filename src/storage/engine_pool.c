@@ -208,12 +208,12 @@ static void finished_ready(struct loop_source *source, uint32_t events)
 }
 
 /* Without the loop the eventfd must be read: poll() knows no edges. */
-static void pool_wait(struct engine *engine)
+static void pool_wait(struct engine *engine, int timeout_ms)
 {
     struct pool *pool = pool_of(engine);
     struct pollfd pfd = {.fd = pool->event_fd, .events = POLLIN};
     uint64_t count;
-    (void)poll(&pfd, 1, -1);
+    (void)poll(&pfd, 1, timeout_ms);
     (void)!read(pool->event_fd, &count, sizeof(count));
     deliver_finished(pool);
 }

@@ -570,7 +570,7 @@ void virtio_blk_done(struct virtio_blk *blk)
     /* A machine may end in the middle of things. Threads of the engine still use the slots. */
     blk->stopping = true;
     if (blk->free_count < blk->slot_count)
-        engine_drain(blk->engine);
+        (void)engine_drain(blk->engine, -1);
     virtio_device_done(&blk->dev);
     free_slots(blk);
 }

@@ -10,6 +10,8 @@
 #include <podvisor/log.h>
 #include <string.h>
 
+#define DISK_SETTLE_MS 500
+
 /* vCPU thread: ports and pages that end or restart the machine. The vCPU must not go on meanwhile.
  */
 
@@ -313,6 +315,11 @@ int machine_devices_create(struct machine_devices *d, struct machine *m, struct 
 int machine_devices_await_start(struct machine_devices *d, struct error *err)
 {
     return d->engine != NULL ? engine_await_start(d->engine, err) : 0;
+}
+
+bool machine_devices_settle(struct machine_devices *d)
+{
+    return d->engine == NULL || engine_drain(d->engine, DISK_SETTLE_MS);
 }
 
 void machine_devices_destroy(struct machine_devices *d)

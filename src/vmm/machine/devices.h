@@ -70,6 +70,12 @@ int machine_devices_create(struct machine_devices *devices, struct machine *m, s
 /* Waits until the devices' own threads are ready and in their sandbox. 0 or a negative errno. */
 int machine_devices_await_start(struct machine_devices *devices, struct error *err);
 
+/*
+ * vCPU and I/O threads have ended: waits a moment for the disks' requests. Returns false when some
+ * are still in flight, so that machine_devices_destroy() would wait for them.
+ */
+bool machine_devices_settle(struct machine_devices *devices);
+
 /* vCPU and I/O threads have ended. Harmless after a failed or no creation. */
 void machine_devices_destroy(struct machine_devices *devices);
 

@@ -480,6 +480,11 @@ int machine_run(struct machine *m, int signal_fd, struct error *err)
     return r;
 }
 
+bool machine_settle(struct machine *m)
+{
+    return machine_devices_settle(&m->devices);
+}
+
 void machine_destroy(struct machine *m)
 {
     terminal_restore(&m->terminal);

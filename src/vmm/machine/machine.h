@@ -105,6 +105,12 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
  */
 int machine_run(struct machine *m, int signal_fd, struct error *err);
 
+/*
+ * After machine_run(). Returns false when disks are busy with what the guest asked for last, which
+ * may be hours of work: machine_destroy() would wait for it, the end of the process does not.
+ */
+bool machine_settle(struct machine *m);
+
 void machine_destroy(struct machine *m);
 
 /* Any thread: reports an event. */

@@ -131,7 +131,8 @@ static int run(int signal_fd, struct error *err)
             log_error("", "%s", machine.result.message);
         write_termination(&machine.result);
     }
-    machine_destroy(&machine);
+    if (machine_settle(&machine))
+        machine_destroy(&machine);
     return exit_code;
 }
 

@@ -117,9 +117,10 @@ static bool run_deferred(unsigned skip)
     return true;
 }
 
-static void deferred_wait(struct engine *e)
+static void deferred_wait(struct engine *e, int timeout_ms)
 {
     (void)e;
+    (void)timeout_ms;
     run_deferred(0);
 }
 
