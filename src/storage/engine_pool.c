@@ -54,7 +54,7 @@ struct pool {
     /* Newest first. */
     _Atomic(struct engine_request *) finished;
 
-    unsigned threads_wanted;
+    unsigned threads_wanted; /* the opener's; 0: not even the first could be started */
     /* Threads there are: the opener's before the first starts, then the first's until
      * first_started. */
     unsigned thread_count;
@@ -232,7 +232,7 @@ static int await_workers(struct pool *pool)
 static void pool_close(struct engine *engine)
 {
     struct pool *pool = pool_of(engine);
-    if (pool->thread_count > 0)
+    if (pool->threads_wanted > 0)
         (void)await_workers(pool);
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
@@ -274,7 +274,7 @@ static int start_first_worker(struct pool *pool, struct error *err)
     pool->thread_count = 1;
     int r = start_worker(pool, 0);
     if (r < 0) {
-        pool->thread_count = 0;
+        pool->threads_wanted = pool->thread_count = 0;
         return error_sys(err, -r, "cannot start an I/O thread");
     }
     return 0;
