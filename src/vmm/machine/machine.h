@@ -45,7 +45,7 @@ enum machine_state {
 #define MACHINE_EVENT_TRIPLE_FAULT (1u << 4)
 #define MACHINE_EVENT_DEBUG_EXIT   (1u << 5)
 
-/* Process exit codes: the contract of ARCHITECTURE §2. */
+/* Process exit codes, as vmm(1) documents them. */
 enum machine_exit {
     MACHINE_EXIT_POWER_OFF = 0,
     MACHINE_EXIT_CONFIG = 1,

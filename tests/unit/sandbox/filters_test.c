@@ -181,7 +181,7 @@ START_TEST(never_allowed)
 }
 END_TEST
 
-/* docs/ARCHITECTURE.md §6. */
+/* The figures that docs/figures.md holds the project to. */
 START_TEST(promised_sizes)
 {
     static const unsigned most[SANDBOX_CLASS_COUNT] = {
