@@ -55,7 +55,9 @@ static int read_config(int fd, struct error *err)
 /* Signals become events of the main loop; blocked before any thread exists, so in all of them. */
 static int open_signals(struct error *err)
 {
+    /* Both are errors of a write as well: a guest that fills its disk must not end the process. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

@@ -261,6 +261,16 @@ class OtherPlaces(unittest.TestCase):
         vmm.expect_end(0, "PowerOff")
         self.assertEqual(len(vmm.console), 0)
 
+    def test_limit_of_file_sizes(self):
+        """An error as a full disk is one, and not a signal that ends the machine."""
+        path = lib.new_folder(self) / "console.log"
+        vmm = Vmm(self, "--console", f"file={path}", cmdline="b34", wrapper=["prlimit", "--fsize=40000"])
+        client = Attached(self, vmm)
+        client.output.expect("34")
+        client.type("o")
+        vmm.expect_end(0, "PowerOff")
+        self.assertLessEqual(path.stat().st_size, 40000)
+
     def test_full_file_system(self):
         vmm = Vmm(self, "--console", "file=/dev/full", cmdline="12b34")
         client = Attached(self, vmm)
