@@ -117,7 +117,7 @@ START_TEST(flood_of_frames_too_large)
     add_chain(1, 32);
     vkit_kick(&kit, RX);
     vkit_run(&kit);
-    ck_assert_int_gt(send(wire, flood, sizeof(flood), MSG_DONTWAIT), 256 * 33);
+    ck_assert_int_gt(send(wire, flood, sizeof(flood), MSG_DONTWAIT), 256L * 33);
     ck_assert_int_eq(loop_run_once(&kit.loop, 0), 0);
     /* Then it is the turn of others. */
     ck_assert_uint_gt(net.counters.rx_dropped, 0);
