@@ -7,7 +7,9 @@
 #include "open.h"
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
+#include <podvisor/clock.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -46,7 +48,10 @@ static int find_place(const char *path, struct place *ret, struct error *err)
     ret->name = slash != NULL ? slash + 1 : path;
     if (*ret->name == '\0')
         return error_set(err, EISDIR, "the control socket %s is a folder; add a name", path);
-    snprintf(ret->temporary, sizeof(ret->temporary), ".vmm-%d", (int)getpid());
+    /* Not the process id: in a container it is 1 each time, and a start may have been killed here. */
+    uint64_t suffix = clock_now_ns();
+    (void)!getrandom(&suffix, sizeof(suffix), GRND_NONBLOCK);
+    snprintf(ret->temporary, sizeof(ret->temporary), ".vmm-%016llx", (unsigned long long)suffix);
     ret->folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (ret->folder_fd < 0)
         return error_sys(err, errno, "the control socket's folder %s", folder);
