@@ -8,6 +8,8 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <podvisor/cleanup.h>
+#include <podvisor/clock.h>
+#include <podvisor/iov.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -18,6 +20,22 @@
 
 /* Frames handled before other devices of the loop get their turn. */
 #define BATCH 128
+
+/* The driver sees every so many frames of a batch at once: it works while we do. */
+#define PUBLISH_EVERY 8
+
+/* Ethernet's header with two VLAN tags; the frame check sequence is not there. */
+#define ETHERNET_SIZE 22
+#define MTU_DEFAULT   1500
+
+/* Frames for which the receive window stays large after one that needed it. */
+#define LARGE_FOR 64
+
+/* How long a frame waits for the driver to give enough buffers. */
+#define PATIENCE_NS (20 * NSEC_PER_MSEC)
+
+/* Frames thrown away at start: more than any tap queues by default. */
+#define DRAIN_MAX 4096
 
 /* Linux 6.2; older headers lack them. */
 #ifndef VIRTIO_NET_F_GUEST_USO4
@@ -52,21 +70,26 @@ static void watch_tap(struct virtio_net *net, uint32_t events)
         net->tap_events = events;
 }
 
+static bool link_is_up(const struct virtio_net *net)
+{
+    return atomic_load_explicit(&net->link_up, memory_order_relaxed);
+}
+
 /* Transmission. */
 
 /* Sends one frame; false when the tap is full and the chain must wait. */
 static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
 {
-    if (chain->readable_len <= HEADER_SIZE || chain->readable_len > VIRTIO_NET_FRAME_MAX) {
-        count(&net->counters.tx_dropped, 1);
-        return true;
+    ssize_t n = -1;
+    if (chain->readable_len > HEADER_SIZE && chain->readable_len <= VIRTIO_NET_FRAME_MAX &&
+        link_is_up(net)) {
+        n = writev(net->tap_fd, chain->iov, chain->readable_count);
+        if (n < 0 && errno == EAGAIN)
+            return false;
     }
-    ssize_t n = writev(net->tap_fd, chain->iov, chain->readable_count);
-    if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
-        return false;
     if (n < 0) {
-        /* A header that the kernel refuses, or the interface is down: the frame is lost, as on a
-         * wire. */
+        /* No frame, a header that the kernel refuses, or the interface is down: lost, as on a wire.
+         */
         count(&net->counters.tx_dropped, 1);
         return true;
     }
@@ -75,17 +98,19 @@ static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
     return true;
 }
 
-/* Sends at most *budget frames, which it counts down. Returns 0 or a negative errno. */
+/*
+ * Sends frames until the queue is empty, the tap full or *budget (of frames) used up. Returns 0 or
+ * a negative errno.
+ */
 static int send_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget)
 {
-    for (; *budget > 0; --*budget) {
+    while (*budget > 0) {
         struct virtq_chain chain;
         int r = virtq_pop(vq, net->tx_iov, ARRAY_SIZE(net->tx_iov), &chain);
         if (r <= 0)
             return r;
         if (chain.writable_count > 0) {
             vq->fault = "a frame to send has a device-writable buffer";
-            vq->broken = true;
             return -EPROTO;
         }
         if (!send_frame(net, &chain)) {
@@ -94,6 +119,8 @@ static int send_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget
             return 0;
         }
         virtq_push(vq, chain.head, 0);
+        if (--*budget % PUBLISH_EVERY == 0)
+            virtio_device_notify(&net->dev, TX_QUEUE);
     }
     return 0;
 }
@@ -112,13 +139,13 @@ static void transmit(struct virtio_net *net)
             virtio_device_fail(&net->dev, slot->vq.fault);
             return;
         }
-        if (budget == 0) {
-            /* More waits: come back through the event loop, after the other devices. */
-            virtio_device_rekick(&net->dev, TX_QUEUE);
-            return;
-        }
         if (net->tx_blocked) {
             watch_tap(net, net->tap_events | EPOLLOUT);
+            return;
+        }
+        if (budget == 0 && virtq_available(&slot->vq) > 0) {
+            /* Come back through the event loop, after the other devices. */
+            virtio_device_rekick(&net->dev, TX_QUEUE);
             return;
         }
     } while (virtq_arm_kicks(&slot->vq));
@@ -134,6 +161,7 @@ static void compact_window(struct virtio_net *net)
     net->rx_iov_first = 0;
 }
 
+/* Room for one more chain, however many buffers it has. */
 static bool window_has_room(struct virtio_net *net)
 {
     if (net->rx_count == ARRAY_SIZE(net->rx_chain))
@@ -144,13 +172,14 @@ static bool window_has_room(struct virtio_net *net)
     return net->rx_iov_count + VIRTIO_NET_QUEUE_SIZE <= VIRTIO_NET_WINDOW_IOV;
 }
 
-/* Pops chains until the window holds the largest frame. Returns 0 or a negative errno. */
-static int fill_window(struct virtio_net *net, struct virtq *vq)
+/* Pops chains until the window holds `wanted` bytes, as far as it can. Returns 0 or a negative
+ * errno. */
+static int fill_window(struct virtio_net *net, struct virtq *vq, size_t wanted)
 {
     bool merge = virtio_device_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF);
     if (!merge && net->rx_count > 0)
         return 0; /* a frame must fit into one chain */
-    while (net->rx_capacity < net->rx_wanted && window_has_room(net)) {
+    while (net->rx_capacity < wanted && window_has_room(net)) {
         struct virtq_chain chain;
         struct iovec *iov = net->rx_iov + net->rx_iov_first + net->rx_iov_count;
         int r = virtq_pop(vq, iov, VIRTIO_NET_QUEUE_SIZE, &chain);
@@ -158,7 +187,6 @@ static int fill_window(struct virtio_net *net, struct virtq *vq)
             return r;
         if (chain.readable_count > 0 || chain.writable_len < HEADER_SIZE) {
             vq->fault = "a receive buffer is readable or smaller than a header";
-            vq->broken = true;
             return -EPROTO;
         }
         unsigned slot = (net->rx_first + net->rx_count) % ARRAY_SIZE(net->rx_chain);
@@ -206,36 +234,102 @@ static void complete_frame(struct virtio_net *net, struct virtq *vq, size_t len)
     count(&net->counters.rx_bytes, len - HEADER_SIZE);
 }
 
-/*
- * Reads one frame into the window. One byte behind the window shows a frame that is too large for
- * the buffers the driver gave: the result is then larger than rx_capacity, and the frame is lost.
- */
+/* Reads one frame into the window, and what it has no room for into the spill. */
 static ssize_t read_frame(struct virtio_net *net)
 {
-    uint8_t spill;
     struct iovec *iov = net->rx_iov + net->rx_iov_first;
-    iov[net->rx_iov_count] = (struct iovec){.iov_base = &spill, .iov_len = sizeof(spill)};
+    iov[net->rx_iov_count] =
+        (struct iovec){.iov_base = net->rx_spill, .iov_len = sizeof(net->rx_spill)};
     return readv(net->tap_fd, iov, (int)net->rx_iov_count + 1);
+}
+
+static void set_wanted(struct virtio_net *net, size_t frame)
+{
+    const size_t small =
+        HEADER_SIZE + ETHERNET_SIZE + (net->mtu != 0 ? net->mtu : (size_t)MTU_DEFAULT);
+    if (frame > small)
+        net->rx_large = LARGE_FOR;
+    else if (net->rx_large > 0)
+        net->rx_large--;
+    net->rx_wanted = net->rx_large > 0 ? VIRTIO_NET_FRAME_MAX : small;
+}
+
+/* A frame of `len` bytes was read: completes it, holds it for want of buffers, or drops it. */
+static void take_frame(struct virtio_net *net, struct virtq *vq, size_t len)
+{
+    set_wanted(net, len);
+    bool fits = len <= net->rx_capacity;
+    bool lost = len <= HEADER_SIZE || len > VIRTIO_NET_FRAME_MAX || !link_is_up(net);
+    if (lost || (!fits && !virtio_device_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF))) {
+        count(&net->counters.rx_dropped, 1);
+    } else if (fits) {
+        complete_frame(net, vq, len);
+    } else {
+        net->rx_held = len;
+        net->rx_held_split = (size_t)net->rx_capacity;
+    }
+}
+
+static void release_held(struct virtio_net *net)
+{
+    net->rx_held = 0;
+    loop_timer_disarm(net->dev.loop, &net->rx_patience);
+}
+
+static void drop_held(struct virtio_net *net)
+{
+    release_held(net);
+    count(&net->counters.rx_dropped, 1);
+}
+
+/*
+ * Moves the rest of the held frame into further chains. Returns 1 when it is done with, 0 when the
+ * driver has not given enough chains yet, or a negative errno.
+ */
+static int place_held(struct virtio_net *net, struct virtq *vq)
+{
+    int r = fill_window(net, vq, net->rx_held);
+    if (r < 0)
+        return r;
+    if (net->rx_capacity >= net->rx_held) {
+        iov_write(net->rx_iov + net->rx_iov_first, net->rx_iov_count, net->rx_held_split,
+                  net->rx_spill, net->rx_held - net->rx_held_split);
+        complete_frame(net, vq, net->rx_held);
+        release_held(net);
+        return 1;
+    }
+    if (window_has_room(net) && (net->rx_patience.heap_index >= 0 ||
+                                 loop_timer_arm(net->dev.loop, &net->rx_patience,
+                                                net->dev.loop->now_ns() + PATIENCE_NS) == 0))
+        return 0;
+    drop_held(net);
+    return 1;
 }
 
 enum receive_end { RECEIVE_DRAINED, RECEIVE_BATCH_FULL, RECEIVE_NO_BUFFERS, RECEIVE_BROKEN };
 
-/* Takes at most *budget frames off the tap, those that are lost too, and counts it down. */
+/* Receives until something ends it, for example *budget (of frames). */
 static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget)
 {
     for (; *budget > 0; --*budget) {
-        if (fill_window(net, vq) < 0)
-            return RECEIVE_BROKEN;
-        if (net->rx_count == 0)
-            return RECEIVE_NO_BUFFERS;
-        ssize_t n = read_frame(net);
-        if (n < 0)
-            return RECEIVE_DRAINED; /* EAGAIN; EBADFD and EIO while the interface goes away */
-        if ((size_t)n <= HEADER_SIZE || (size_t)n > net->rx_capacity) {
-            count(&net->counters.rx_dropped, 1);
-            continue;
+        if (net->rx_held == 0) {
+            if (fill_window(net, vq, net->rx_wanted) < 0)
+                return RECEIVE_BROKEN;
+            if (net->rx_count == 0)
+                return RECEIVE_NO_BUFFERS;
+            ssize_t n = read_frame(net);
+            if (n < 0)
+                return RECEIVE_DRAINED;
+            take_frame(net, vq, (size_t)n);
         }
-        complete_frame(net, vq, (size_t)n);
+        if (net->rx_held != 0) {
+            int r = place_held(net, vq);
+            if (r <= 0)
+                return r < 0 ? RECEIVE_BROKEN : RECEIVE_NO_BUFFERS;
+        }
+        /* The first one at once: most often there is no second one. */
+        if (*budget % PUBLISH_EVERY == 0)
+            virtio_device_notify(&net->dev, RX_QUEUE);
     }
     return RECEIVE_BATCH_FULL;
 }
@@ -243,32 +337,32 @@ static enum receive_end receive_batch(struct virtio_net *net, struct virtq *vq, 
 static void receive(struct virtio_net *net)
 {
     struct virtio_queue_slot *slot = &net->dev.queue[RX_QUEUE];
-    if (!slot->active || slot->vq.broken) {
-        /* Nobody takes frames until reset: do not let the loop spin over them. */
-        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
-        return;
-    }
-    unsigned budget = BATCH;
-    for (;;) {
-        enum receive_end end = receive_batch(net, &slot->vq, &budget);
-        virtio_device_notify(&net->dev, RX_QUEUE);
-        if (end == RECEIVE_BROKEN) {
-            watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
+    enum receive_end end = RECEIVE_BROKEN;
+    if (slot->active && !slot->vq.broken) {
+        unsigned budget = BATCH;
+        do {
+            end = receive_batch(net, &slot->vq, &budget);
+            virtio_device_notify(&net->dev, RX_QUEUE);
+        } while (end == RECEIVE_NO_BUFFERS && virtq_arm_kicks(&slot->vq));
+        if (end == RECEIVE_BROKEN)
             virtio_device_fail(&net->dev, slot->vq.fault);
-            return;
-        }
-        if (end != RECEIVE_NO_BUFFERS) {
-            /* Level-triggered: the loop comes back while frames wait. */
-            virtq_suppress_kicks(&slot->vq);
-            watch_tap(net, net->tap_events | EPOLLIN);
-            return;
-        }
-        /* Frames wait in the tap's own queue, and are dropped there when it is full, until a kick.
-         */
-        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
-        if (!virtq_arm_kicks(&slot->vq))
-            return;
     }
+    if (end == RECEIVE_DRAINED || end == RECEIVE_BATCH_FULL) {
+        /* Level-triggered: the loop comes back while frames wait. */
+        virtq_suppress_kicks(&slot->vq);
+        watch_tap(net, net->tap_events | EPOLLIN);
+    } else {
+        /* Frames wait in the tap's own queue, and are dropped there when it is full, until a kick;
+         * or nobody takes them before a reset. */
+        watch_tap(net, net->tap_events & ~(uint32_t)EPOLLIN);
+    }
+}
+
+static void patience_expired(struct loop_timer *timer)
+{
+    struct virtio_net *net = container_of(timer, struct virtio_net, rx_patience);
+    drop_held(net);
+    receive(net);
 }
 
 /* A tap without an interface reports an error for ever: not to be watched any more. */
@@ -286,7 +380,7 @@ static void lose_tap(struct virtio_net *net)
 static void tap_ready(struct loop_source *src, uint32_t events)
 {
     struct virtio_net *net = container_of(src, struct virtio_net, tap);
-    if (events & EPOLLERR) {
+    if (events & (EPOLLERR | EPOLLHUP)) {
         lose_tap(net);
         return;
     }
@@ -309,40 +403,65 @@ static void net_kicked(struct virtio_device *dev, unsigned index)
         transmit(to_net(dev));
 }
 
-/* The tap hands over only what this driver can take: §5.1.6.3.1. */
+/*
+ * What the tap may leave to the driver: §5.1.6.3.1. The kernel refuses a combination that it does
+ * not know as a whole, so the dependencies of §5.1.3.1 are kept here even if the driver did not.
+ */
+static unsigned tap_offloads(const struct virtio_device *dev)
+{
+    if (!virtio_device_has(dev, VIRTIO_NET_F_GUEST_CSUM))
+        return 0;
+    unsigned flags = TUN_F_CSUM;
+    if (virtio_device_has(dev, VIRTIO_NET_F_GUEST_TSO4))
+        flags |= TUN_F_TSO4;
+    if (virtio_device_has(dev, VIRTIO_NET_F_GUEST_TSO6))
+        flags |= TUN_F_TSO6;
+    if (flags != TUN_F_CSUM && virtio_device_has(dev, VIRTIO_NET_F_GUEST_ECN))
+        flags |= TUN_F_TSO_ECN;
+    /* A tap takes these two only together. */
+    if (virtio_device_has(dev, VIRTIO_NET_F_GUEST_USO4) &&
+        virtio_device_has(dev, VIRTIO_NET_F_GUEST_USO6))
+        flags |= TUN_F_USO4 | TUN_F_USO6;
+    return flags;
+}
+
 static void set_tap_offloads(struct virtio_net *net)
 {
-    static const struct {
-        unsigned feature, flag;
-    } map[] = {
-        {VIRTIO_NET_F_GUEST_CSUM, TUN_F_CSUM}, {VIRTIO_NET_F_GUEST_TSO4, TUN_F_TSO4},
-        {VIRTIO_NET_F_GUEST_TSO6, TUN_F_TSO6}, {VIRTIO_NET_F_GUEST_ECN, TUN_F_TSO_ECN},
-        {VIRTIO_NET_F_GUEST_USO4, TUN_F_USO4}, {VIRTIO_NET_F_GUEST_USO6, TUN_F_USO6},
-    };
-    unsigned flags = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(map); i++) {
-        if (virtio_device_has(&net->dev, map[i].feature))
-            flags |= map[i].flag;
-    }
-    if (ioctl(net->tap_fd, TUNSETOFFLOAD, flags) < 0)
-        log_debug(net->dev.name, "TUNSETOFFLOAD 0x%x: %s", flags, strerror(errno));
-    bool segments = flags & (TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6);
-    if (segments)
-        net->rx_wanted = VIRTIO_NET_FRAME_MAX;
-    else
-        net->rx_wanted = (uint32_t)(HEADER_SIZE + 18 + (net->mtu != 0 ? net->mtu : 9216));
+    unsigned flags = tap_offloads(&net->dev);
+    if (ioctl(net->tap_fd, TUNSETOFFLOAD, flags) == 0)
+        return;
+    log_debug(net->dev.name, "TUNSETOFFLOAD 0x%x: %s", flags, strerror(errno));
+    if (flags != 0)
+        (void)ioctl(net->tap_fd, TUNSETOFFLOAD, 0);
+}
+
+/* Frames that came before were made for nobody, or with the offloads of another driver. */
+static void drain_tap(struct virtio_net *net)
+{
+    struct iovec iov = {.iov_base = net->rx_spill, .iov_len = sizeof(net->rx_spill)};
+    for (unsigned i = 0; i < DRAIN_MAX && readv(net->tap_fd, &iov, 1) > 0; i++)
+        count(&net->counters.rx_dropped, 1);
+}
+
+static void clear_window(struct virtio_net *net)
+{
+    net->rx_first = net->rx_count = 0;
+    net->rx_iov_first = net->rx_iov_count = 0;
+    net->rx_capacity = 0;
+    net->rx_large = 0;
+    set_wanted(net, 0);
+    release_held(net);
 }
 
 static void net_start(struct virtio_device *dev)
 {
     struct virtio_net *net = to_net(dev);
-    net->rx_first = net->rx_count = 0;
-    net->rx_iov_first = net->rx_iov_count = 0;
-    net->rx_capacity = 0;
+    clear_window(net);
     net->tx_blocked = false;
     if (net->tap_gone)
         return;
     set_tap_offloads(net);
+    drain_tap(net);
     struct error err = ERROR_INIT;
     if (loop_add(dev->loop, &net->tap, net->tap_fd, EPOLLIN, &err) < 0) {
         virtio_device_fail(dev, err.text);
@@ -355,8 +474,7 @@ static void net_stop(struct virtio_device *dev)
 {
     struct virtio_net *net = to_net(dev);
     loop_del(dev->loop, &net->tap);
-    net->tap_events = 0;
-    net->rx_count = net->rx_iov_count = 0;
+    clear_window(net);
     virtio_device_stopped(dev); /* nothing is ever in flight: both directions are synchronous */
 }
 
@@ -393,10 +511,12 @@ int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *opt
                     const struct guest_memory *mem, struct loop *loop, struct error *err)
 {
     static const uint16_t sizes[] = {VIRTIO_NET_QUEUE_SIZE, VIRTIO_NET_QUEUE_SIZE};
-    memset(net, 0, sizeof(*net));
+    memset(net, 0, offsetof(struct virtio_net, rx_spill));
     net->tap_fd = options->tap_fd;
     net->mtu = options->mtu;
     net->tap = LOOP_SOURCE_INIT(tap_ready);
+    net->rx_patience = LOOP_TIMER_INIT(patience_expired);
+    atomic_store(&net->link_up, true);
     int r = virtio_device_init(&net->dev, &net_ops, options->name, VIRTIO_ID_NET,
                                offered_features(options), sizes, ARRAY_SIZE(sizes), mem, loop, err);
     if (r < 0)
@@ -419,6 +539,7 @@ void virtio_net_done(struct virtio_net *net)
 void virtio_net_set_link(struct virtio_net *net, bool up)
 {
     uint8_t status[2];
+    atomic_store_explicit(&net->link_up, up, memory_order_relaxed);
     store_le16(status, up ? VIRTIO_NET_S_LINK_UP : 0);
     virtio_device_config_changed(&net->dev, offsetof(struct virtio_net_config, status), status,
                                  sizeof(status));

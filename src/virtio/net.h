@@ -3,12 +3,15 @@
  * virtio-net over a tap: virtio 1.2 §5.1. One pair of queues; the configuration already has the
  * field for more. All of it runs on one I/O loop.
  *
- * Theory of operation. Nothing is copied here: a frame goes with one writev(2) from the guest's
- * buffers to the tap, and with one readv(2) from the tap into the guest's buffers, vnet header (12
- * bytes, §5.1.6) included, because the tap speaks the same header. For receiving, a window of
- * chains is kept popped, large enough for the largest frame the driver agreed to; a frame uses the
- * first few of them and num_buffers says how many (§5.1.6.4). Checksums and segmentation are the
- * host kernel's.
+ * Theory of operation. A frame goes with one writev(2) from the guest's buffers to the tap, and
+ * with one readv(2) from the tap into the guest's buffers, vnet header (12 bytes, §5.1.6) included,
+ * because the tap speaks the same header. For receiving, a window of chains is kept popped; a frame
+ * uses the first few of them and num_buffers says how many (§5.1.6.4). How large the next frame is
+ * cannot be asked, so the window follows the frames that came: the fewer buffers a readv(2) names,
+ * the cheaper it is. What does not fit lands in a buffer of our own behind the window and is copied
+ * into further chains, which the frame may have to wait for: a guest that is slower than its peer
+ * has few buffers free most of the time, and must not lose every large frame for it. Checksums and
+ * segmentation are the host kernel's.
  */
 #ifndef PODVISOR_VIRTIO_NET_H
 #define PODVISOR_VIRTIO_NET_H
@@ -45,6 +48,7 @@ struct virtio_net_rx_chain {
 struct virtio_net {
     struct virtio_device dev;
     struct virtio_net_counters counters;
+    atomic_bool link_up;
     int tap_fd;
     uint16_t mtu;
     struct loop_source tap;
@@ -55,22 +59,30 @@ struct virtio_net {
     /* The receive window: chains [first, first + count) with their buffers in iov[iov_first...]. */
     struct virtio_net_rx_chain rx_chain[VIRTIO_NET_QUEUE_SIZE];
     unsigned rx_first, rx_count;
-    struct iovec rx_iov[VIRTIO_NET_WINDOW_IOV + 1]; /* the last one for what does not fit */
+    struct iovec rx_iov[VIRTIO_NET_WINDOW_IOV + 1]; /* the last one is for rx_spill */
     unsigned rx_iov_first, rx_iov_count;
-    uint32_t rx_capacity; /* bytes in the window */
-    uint32_t rx_wanted;   /* bytes that hold the largest frame */
+    uint64_t rx_capacity; /* bytes in the window */
+    size_t rx_wanted;     /* bytes it should have for the next frame */
+    unsigned rx_large;    /* frames until it shrinks again */
+
+    /* The frame that was longer than the window. */
+    size_t rx_held;       /* bytes of it, 0: there is none */
+    size_t rx_held_split; /* this many are in the window, the others in rx_spill */
+    struct loop_timer rx_patience;
 
     struct iovec tx_iov[VIRTIO_NET_QUEUE_SIZE];
+    uint8_t rx_spill[VIRTIO_NET_FRAME_MAX]; /* last: not touched before it is needed */
 };
 
-/* Everything in `options` but the descriptor is copied. Returns 0 or a negative errno. */
+/* Everything in `options` but the name and the descriptor is copied. Returns 0 or a negative errno.
+ */
 int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *options,
                     const struct guest_memory *mem, struct loop *loop, struct error *err);
 
 /* The device is stopped and its loop no longer runs. */
 void virtio_net_done(struct virtio_net *net);
 
-/* Any thread: the link goes up or down for the guest (§5.1.4). */
+/* Any thread: the link goes up or down for the guest (§5.1.4); a link that is down loses frames. */
 void virtio_net_set_link(struct virtio_net *net, bool up);
 
 #endif
