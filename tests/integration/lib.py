@@ -245,14 +245,15 @@ class Vmm:
     the command, `start` runs in the child before exec."""
 
     def __init__(self, test, *flags, kernel=OBEY, cmdline="", memory="128Mi", stdin=subprocess.PIPE,
-                 stdout=subprocess.PIPE, control=True, debug_exit=True, wrapper=(), start=die_with_parent):
+                 stdout=subprocess.PIPE, control=True, debug_exit=True, program=VMM, termination=None, wrapper=(), start=die_with_parent):
         self.test = test
         self.folder = new_folder(test)
         self.socket = self.folder / "control.sock"
-        self.termination_path = self.folder / "termination"
+        self.termination_path = termination or self.folder / "termination"
         sandbox = ["--sandbox", "off"] if SANITIZED and "--sandbox" not in flags else []
         self.command = [
-            *map(str, wrapper), str(VMM), "run", "--kernel", str(kernel), "--cmdline", cmdline, "--memory", memory,
+            *map(str, wrapper), str(program), "run", "--kernel", str(kernel), "--cmdline", cmdline,
+            *(["--memory", memory] if memory else []),
             "--termination-message", str(self.termination_path), *(["--debug-exit"] if debug_exit else []),
             *(["--control", str(self.socket)] if control else []), *sandbox, *map(str, flags)]
         self.started = time.monotonic()
