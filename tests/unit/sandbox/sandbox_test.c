@@ -91,7 +91,6 @@ static const struct attempt allowed[] = {
     {SANDBOX_WORKER, MACHINE_SANDBOX_ON, SYS_preadv2, {-1, 0, 0, 0, 0, 0}, -EBADF},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_accept4, {-1, 0, 0, 0}, -EBADF},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_close, {-1}, -EBADF},
-    {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mmap, {0, 0, PROT_READ | PROT_WRITE, 0, -1}, -EBADF},
     /* Log mode and no sandbox: anything goes. */
     {SANDBOX_VCPU, MACHINE_SANDBOX_LOG, SYS_dup, {-1}, -EBADF},
     {SANDBOX_MAIN, MACHINE_SANDBOX_LOG, SYS_dup, {-1}, -EBADF},
@@ -110,7 +109,8 @@ static const struct attempt forbidden[] = {
     {SANDBOX_WORKER, MACHINE_SANDBOX_ON, SYS_fallocate, {-1, 0, 0, 0}, 0},
     {SANDBOX_WORKER, MACHINE_SANDBOX_ON, SYS_epoll_ctl, {-1, 0, 0, 0}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
-    {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mmap, {0, 0, PROT_READ | PROT_EXEC, 0, -1}, 0},
+    {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mmap, {0, 0, PROT_READ, 0, -1}, 0},
+    {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_brk, {0}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mprotect, {0, 0, PROT_EXEC}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_execve, {0, 0, 0}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_tgkill, {0, 0, SIGKILL}, 0},
