@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest's console: standard streams, files, terminals, and clients that attach and detach."""
 
-import fcntl
 import os
 import pathlib
 import pty
@@ -150,12 +149,8 @@ class StandardStreams(unittest.TestCase):
         terminal = Terminal(self)
         before = terminal.mode()
 
-        def own_terminal():
-            os.setsid()
-            fcntl.ioctl(terminal.slave, termios.TIOCSCTTY, 0)
-            lib.die_with_parent()
-
-        vmm = Vmm(self, *flags, stdin=terminal.slave, stdout=terminal.slave, start=own_terminal, **options)
+        vmm = Vmm(self, *flags, stdin=terminal.slave, stdout=terminal.slave,
+                  start=lambda: lib.own_terminal(terminal.slave), **options)
         vmm.console = terminal.output
         vmm.ready()
         return vmm, terminal, before

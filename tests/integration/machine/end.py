@@ -80,6 +80,42 @@ class GuestDoesNotFloodTheLog(unittest.TestCase):
         self.check("B", "ioeventfd")
 
 
+class PowerButton(unittest.TestCase):
+    """The guest sees the line of the generic event device and powers off."""
+
+    def listening(self, *flags):
+        vmm = Vmm(self, *flags, cmdline="g")
+        vmm.console.expect("READY\ng")
+        return vmm
+
+    def check_end(self, vmm):
+        vmm.expect_end(0, "PowerOff")
+        self.assertEqual(vmm.console.text(), "READY\ngBUTTON\n")
+
+    def test_signal(self):
+        vmm = self.listening()
+        vmm.process.send_signal(signal.SIGTERM)
+        self.check_end(vmm)
+
+    def test_shutdown(self):
+        vmm = self.listening()
+        vmm.call("shutdown")
+        self.check_end(vmm)
+
+    def test_signal_to_a_paused_machine(self):
+        vmm = self.listening()
+        vmm.call("pause")
+        vmm.process.send_signal(signal.SIGTERM)
+        self.check_end(vmm)
+
+    def test_after_a_reset(self):
+        vmm = self.listening("--cpus", "2")
+        vmm.call("reset")
+        vmm.console.expect("READY\ngREADY\ng")
+        vmm.call("shutdown")
+        vmm.expect_end(0, "PowerOff")
+
+
 class SignalsEnd(unittest.TestCase):
     def test_second_signal_stops(self):
         vmm = Vmm(self).ready()

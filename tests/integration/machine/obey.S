@@ -11,10 +11,19 @@
  *   c tell pvpanic 1000 times that a crash kernel starts
  *   B put the BARs of PCI functions 1 and 2 over each other 1000 times
  *   m write to each page of 32..96 MiB, then print TOUCHED
+ *   v move the BAR of PCI slot 1 to 0xd8000000
+ *   g listen to the power button: a press prints BUTTON and powers off
  *   anything else is printed as it is
  */
     .set COM1, 0x3f8
     .set DOT_SHIFT, 24 /* of the time stamp counter: some 5 ms */
+    .set IOAPIC, 0xfec00000 /* index; the window is at + 0x10 */
+    .set LAPIC, 0xfee00000
+    .set LAPIC_SVR, 0xf0
+    .set LAPIC_IRR, 0x200
+    .set BAR, 0x10 /* the first base address register */
+    .set GED_PIN, 9 /* the generic event device of the DSDT */
+    .set GED_VECTOR, 0x40
 
     .section .note.pvh, "a", @note
     .align 4
@@ -52,7 +61,10 @@ poll:
     mov %eax, last_dot
     mov $'.', %al
     call put
-1:  mov $COM1 + 5, %edx /* LSR: data ready */
+1:  mov LAPIC + LAPIC_IRR + (GED_VECTOR / 32) * 16, %eax /* interrupts stay off: it waits there */
+    bt $GED_VECTOR % 32, %eax
+    jc button
+    mov $COM1 + 5, %edx /* LSR: data ready */
     in %dx, %al
     test $1, %al
     jz poll
@@ -88,6 +100,10 @@ command:
     je crash_kernel
     cmp $'B', %al
     je collide
+    cmp $'v', %al
+    je move_bar
+    cmp $'g', %al
+    je listen
     call put
     jmp next
 
@@ -193,6 +209,31 @@ set_bar: /* the register at EBX to ESI */
     mov $0xcfc, %edx
     out %eax, %dx
     ret
+move_bar:
+    mov $0x80000000 | 1 << 11 | BAR, %eax
+    mov $0xcf8, %edx
+    out %eax, %dx
+    mov $0xcfc, %edx
+    mov $0xd8000000, %eax
+    out %eax, %dx
+    mov $'v', %al
+    call put
+    jmp next
+listen: /* edge, active high, unmasked, to processor 0 */
+    movl $0x100 | 0xff, LAPIC + LAPIC_SVR
+    movl $0x11 + 2 * GED_PIN, IOAPIC
+    movl $0, IOAPIC + 0x10
+    movl $0x10 + 2 * GED_PIN, IOAPIC
+    movl $GED_VECTOR, IOAPIC + 0x10
+    mov $'g', %al
+    call put
+    jmp next
+button:
+    mov $pressed, %esi
+    mov $pressed_end - pressed, %ecx
+    call print
+    jmp off
+
 put: /* AL */
     mov $COM1, %edx
     out %al, %dx
@@ -206,6 +247,9 @@ print: /* ECX bytes at ESI */
 ready:
     .ascii "READY\n"
 ready_end:
+pressed:
+    .ascii "BUTTON\n"
+pressed_end:
 touched:
     .ascii "TOUCHED\n"
 touched_end:
