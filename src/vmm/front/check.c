@@ -195,7 +195,7 @@ static const struct flag check_flags[] = {{.name = NULL}};
 const struct verb verb_check = {
     .name = "check",
     .arguments = "",
-    .summary = "Says what this host can do for machines, and how to mend what is missing.",
+    .summary = "Says what this host can do, and how to mend what is missing.",
     .details = "Exit code: 0 when machines can run, 1 when they cannot.",
     .flags = check_flags,
     .run = run,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* `vmm ctl`: one request to a running machine; its result is printed as a line of JSON. */
+/* `vmm ctl`: one request to a running machine; its result is printed as JSON: one line, or indented
+ * on a terminal. */
 #include "client.h"
 #include "verbs.h"
 #include <podvisor/cleanup.h>
@@ -86,6 +87,34 @@ static int read_words(const struct ctl_options *options, const struct positional
     return r;
 }
 
+/* For people: a line for each member. The text is the machine's and was scanned by the client. */
+static void print_indented(const char *json, size_t len)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = json[i];
+        bool closes = !in_string && (c == '}' || c == ']');
+        bool opens = !in_string && (c == '{' || c == '[');
+        bool is_empty = opens && i + 1 < len && (json[i + 1] == '}' || json[i + 1] == ']');
+        if (closes && i > 0 && json[i - 1] != '{' && json[i - 1] != '[')
+            printf("\n%*s", 2 * --depth, "");
+        else if (closes)
+            depth--;
+        putchar(c);
+        depth += opens;
+        if ((opens && !is_empty) || (c == ',' && !in_string))
+            printf("\n%*s", 2 * depth, "");
+        else if (c == ':' && !in_string)
+            putchar(' ');
+        if (c == '\\' && in_string && i + 1 < len)
+            putchar(json[++i]);
+        else if (c == '"')
+            in_string = !in_string;
+    }
+    putchar('\n');
+}
+
 static int call(const char *socket, const char *request, const char *params, unsigned timeout,
                 struct error *err)
 {
@@ -97,7 +126,9 @@ static int call(const char *socket, const char *request, const char *params, uns
         return r;
     r = client_call(&client, request, *params != '\0' ? params : NULL, &result, &len, &rest,
                     &rest_len, err);
-    if (r == 0 && len > 2) /* "{}" says no more than the exit code */
+    if (r == 0 && len > 2 && isatty(STDOUT_FILENO)) /* "{}" says no more than the exit code */
+        print_indented(result, len);
+    else if (r == 0 && len > 2)
         printf("%.*s\n", (int)len, result);
     client_close(&client);
     return r;
@@ -125,8 +156,8 @@ const struct verb verb_ctl = {
     .arguments = "SOCKET REQUEST",
     .summary = "Asks a running machine for something, over its control socket.",
     .details = "Requests:\n"
-               "  status      what the machine is and does, as a line of JSON\n"
-               "  metrics     its counters, as a line of JSON\n"
+               "  status      what the machine is and does, as JSON\n"
+               "  metrics     its counters, as JSON\n"
                "  pause       stop the virtual CPUs\n"
                "  resume      let them run again\n"
                "  shutdown    press the power button\n"

@@ -38,7 +38,7 @@ static void print_size(const char *what, uint64_t bytes)
            (double)bytes / (1 << 20));
 }
 
-static void print_kernel(const struct boot_image_info *info)
+static void print_kernel(const char *path, const struct boot_image_info *info)
 {
     if (info->kind == BOOT_IMAGE_BZIMAGE) {
         printf("kernel: Linux bzImage, boot protocol %u.%02u\n", info->protocol >> 8,
@@ -51,18 +51,23 @@ static void print_kernel(const struct boot_image_info *info)
     printf("entry: 0x%llx\n", (unsigned long long)info->entry);
     printf("least memory: %llu MiB\n", (unsigned long long)(info->memory_end >> 20) + 1);
     printf("command line: at most %u bytes\n", info->cmdline_max);
-    printf("use: vmm run --kernel FILE\n");
+    printf("use: vmm run --kernel %s\n", path);
+}
+
+static void print_conversion(const char *format, const char *path)
+{
+    printf("use: qemu-img convert -f %s -O raw %s disk.raw, then --disk path=disk.raw,format=raw\n",
+           format, path);
 }
 
 /* QCOW2: docs/interop/qcow2.txt of QEMU. */
-static void print_qcow2(const uint8_t *head)
+static void print_qcow2(const char *path, const uint8_t *head)
 {
     printf("disk image: qcow2 version %u\n", get_be32(head + 4));
     print_size("virtual size", get_be64(head + 24));
     if (get_be64(head + 8) != 0)
         printf("backing file: yes; its content is needed too\n");
-    printf("use: qemu-img convert -f qcow2 -O raw FILE disk.raw, then --disk "
-           "path=disk.raw,format=raw\n");
+    print_conversion("qcow2", path);
 }
 
 static const char *foreign_disk(const uint8_t *head)
@@ -82,27 +87,27 @@ static const char *foreign_disk(const uint8_t *head)
 static const char *raw_content(const uint8_t *head, size_t len)
 {
     if (len >= SECTOR_SIZE + 8 && memcmp(head + SECTOR_SIZE, "EFI PART", 8) == 0)
-        return "GPT partition table";
+        return "a GPT partition table";
     if (len >= 1024 + 58 && head[1024 + 56] == 0x53 && head[1024 + 57] == 0xef)
-        return "ext2/3/4 file system";
+        return "an ext2/3/4 file system";
     if (len >= 4 && memcmp(head, "XFSB", 4) == 0)
-        return "XFS file system";
+        return "an XFS file system";
     if (len >= SECTOR_SIZE && head[510] == 0x55 && head[511] == 0xaa)
-        return "MBR partition table or boot sector";
+        return "an MBR partition table or boot sector";
     return NULL;
 }
 
-static int print_raw(const uint8_t *head, size_t len, uint64_t size)
+static int print_raw(const char *path, const uint8_t *head, size_t len, uint64_t size)
 {
     const char *content = raw_content(head, len);
-    printf("disk image: raw%s%s%s\n", content != NULL ? ", with a " : ", if it is one",
-           content != NULL ? content : "", content != NULL ? "" : " (nothing in it is known)");
+    printf("disk image: raw%s%s\n", content != NULL ? ", with " : "",
+           content != NULL ? content : ", if it is one (nothing in it is known)");
     print_size("size", size);
     if (size % SECTOR_SIZE != 0) {
-        printf("problem: the size is not a multiple of 512; truncate -s %%512 FILE\n");
+        printf("problem: the size is not a multiple of 512; truncate -s %%512 %s\n", path);
         return EXIT_BAD_CONFIG;
     }
-    printf("use: --disk path=FILE,format=raw\n");
+    printf("use: vmm run --disk path=%s,format=raw\n", path);
     return EXIT_OK;
 }
 
@@ -113,6 +118,29 @@ static bool is_kernel(const uint8_t *head)
                   "ELF",
                   4) == 0 ||
            memcmp(head + 0x202, "HdrS", 4) == 0;
+}
+
+/* Linux Documentation/driver-api/early-userspace/buffer-format.rst; compressed ones are known by
+ * their compressor only. */
+static const char *initrd_kind(const uint8_t *head)
+{
+    static const struct {
+        const char *magic, *kind;
+        size_t len;
+    } kinds[] = {
+        {"070701", "initial RAM disk (cpio)", 6},
+        {"\x1f\x8b", "gzip file; an initial RAM disk may be one", 2},
+        {"\x28\xb5\x2f\xfd", "zstd file; an initial RAM disk may be one", 4},
+        {"\xfd"
+         "7zXZ",
+         "xz file; an initial RAM disk may be one", 5},
+        {"\x02\x21\x4c\x18", "lz4 file; an initial RAM disk may be one", 4},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (memcmp(head, kinds[i].magic, kinds[i].len) == 0)
+            return kinds[i].kind;
+    }
+    return NULL;
 }
 
 /* Text that a person wrote: no zero byte, and a word that every manifest has. */
@@ -145,23 +173,27 @@ static int inspect_fd(const char *path, int fd, struct error *err)
         int r = boot_image_identify(fd, &info, err);
         if (r < 0)
             return error_wrap(err, "%s", path);
-        print_kernel(&info);
+        print_kernel(path, &info);
         return EXIT_OK;
     }
     if (memcmp(head, "QFI\xfb", 4) == 0) {
-        print_qcow2(head);
+        print_qcow2(path, head);
         return EXIT_OK;
     }
     const char *foreign = foreign_disk(head);
     if (foreign != NULL) {
-        printf("disk image: %s\nuse: qemu-img convert -f %s -O raw FILE disk.raw, then --disk "
-               "path=disk.raw,format=raw\n",
-               foreign, foreign);
+        printf("disk image: %s\n", foreign);
+        print_conversion(foreign, path);
+        return EXIT_OK;
+    }
+    const char *initrd = initrd_kind(head);
+    if (initrd != NULL) {
+        printf("%s\nuse: vmm run --kernel KERNEL --initrd %s\n", initrd, path);
         return EXIT_OK;
     }
     if (looks_like_manifest(head, (size_t)len))
         return manifest_inspect(path, err);
-    return print_raw(head, (size_t)len, size);
+    return print_raw(path, head, (size_t)len, size);
 }
 
 static int run(int argc, char **argv)
@@ -186,7 +218,7 @@ static const struct flag inspect_flags[] = {{.name = NULL}};
 const struct verb verb_inspect = {
     .name = "inspect",
     .arguments = "FILE",
-    .summary = "Says what a kernel, a disk image or a manifest is.",
+    .summary = "Says what a file is: a kernel, a RAM disk, a disk image, a manifest.",
     .details = "Of a manifest: which machine it describes, and what is wrong with it. What a\n"
                "disk image seems to be is only reported; `vmm run` never guesses a format.\n"
                "Exit code: 0, or 1 when the file cannot be used.",

@@ -85,7 +85,10 @@ static int bad_key(const char *key, const char *const *keys, size_t count, struc
     const char *nearest = flags_nearest(key, keys, count, sizeof(keys[0]));
     if (nearest != NULL)
         return error_hint(err, "did you mean '%s'?", nearest);
-    return -EINVAL;
+    char list[128] = "";
+    for (size_t i = 0, len = 0; i < count; i++)
+        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "", keys[i]);
+    return error_hint(err, "keys are %s", list);
 }
 
 /* A key that stands alone, or says on or off. */

@@ -55,6 +55,8 @@ static int start(const struct run_options *options, uint64_t started, struct err
         return r;
     manifest_log_warnings(options->manifest);
     warn_taps_down(&plan);
+    if (plan.console == CONSOLE_STDIO && isatty(STDIN_FILENO))
+        log_info("", "the console is this terminal; Ctrl-] three times ends the machine");
     config.exec_time_ns = started;
     r = exec_monitor(monitor, &config, err);
     created_undo(&created);
