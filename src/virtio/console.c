@@ -201,7 +201,8 @@ int virtio_console_init(struct virtio_console *console, const char *name,
     pthread_mutex_init(&console->input_lock, NULL);
     int r = virtio_device_init(&console->dev, &console_ops, name, VIRTIO_ID_CONSOLE, 0, sizes,
                                ARRAY_SIZE(sizes), mem, loop, err);
-    /* No field is in force without SIZE, MULTIPORT or EMERG_WRITE, but the space is there (§5.3.4). */
+    /* No field is in force without SIZE, MULTIPORT or EMERG_WRITE, but the space is there (§5.3.4).
+     */
     if (r == 0)
         console->dev.config_len = sizeof(struct virtio_console_config);
     return r;

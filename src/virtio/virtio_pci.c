@@ -119,7 +119,8 @@ static void write_queue(struct virtio_pci *vp, const struct virtio_pci_common_cf
     if (slot == NULL || virtio_device_frozen(vp->dev))
         return;
     uint16_t size = le16toh(cfg->queue_size);
-    /* A driver may only make it smaller, to another power of two (§4.1.5.1.3); all else is ignored. */
+    /* A driver may only make it smaller, to another power of two (§4.1.5.1.3); all else is ignored.
+     */
     if (TOUCHES(t, queue_size) && size != 0 && size <= slot->max_size && (size & (size - 1)) == 0)
         slot->layout.size = size;
     if (TOUCHES(t, queue_msix_vector))

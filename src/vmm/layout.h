@@ -44,7 +44,7 @@
 #define LAYOUT_PORT_PVPANIC       0x505
 #define LAYOUT_PORT_SLEEP_CONTROL 0x600 /* ACPI 6.4 §4.8.3.7, hardware-reduced */
 #define LAYOUT_PORT_SLEEP_STATUS  0x601
-#define LAYOUT_SLEEP_TYPE_S5      5 /* SLP_TYP of soft-off: the DSDT names it in \_S5 */
+#define LAYOUT_SLEEP_TYPE_S5      5     /* SLP_TYP of soft-off: the DSDT names it in \_S5 */
 #define LAYOUT_PORT_RESET         0x604 /* FADT RESET_REG */
 #define LAYOUT_RESET_VALUE        0x01
 #define LAYOUT_PORT_PCI_ADDRESS   0xcf8 /* and the reset control register 0xcf9 as a byte */

@@ -48,7 +48,8 @@ static int find_place(const char *path, struct place *ret, struct error *err)
     ret->name = slash != NULL ? slash + 1 : path;
     if (*ret->name == '\0')
         return error_set(err, EISDIR, "the control socket %s is a folder; add a name", path);
-    /* Not the process id: in a container it is 1 each time, and a start may have been killed here. */
+    /* Not the process id: in a container it is 1 each time, and a start may have been killed here.
+     */
     uint64_t suffix = clock_now_ns();
     (void)!getrandom(&suffix, sizeof(suffix), GRND_NONBLOCK);
     snprintf(ret->temporary, sizeof(ret->temporary), ".vmm-%016llx", (unsigned long long)suffix);

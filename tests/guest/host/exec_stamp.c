@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * How long a monitor takes from exec to the guest's first instruction: runs a command with its
- * standard output on a pipe, notes the time right before execve(2) and when the first '!' arrives (the
- * first thing boot-stamp.elf does is to write it to the serial port), ends the command, and prints the
- * difference in microseconds. For tools/bench; a script would add its own start-up time.
+ * standard output on a pipe, notes the time right before execve(2) and when the first '!' arrives
+ * (the first thing boot-stamp.elf does is to write it to the serial port), ends the command, and
+ * prints the difference in microseconds. For tools/bench; a script would add its own start-up time.
  */
 #include <poll.h>
 #include <signal.h>

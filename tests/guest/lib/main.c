@@ -3,7 +3,8 @@
  * From the entry code to the wanted suites and benchmarks, then out of the machine.
  *
  * suite=a,b  which suites to run (all: every one), test=name  only that test; bench=…  a benchmark
- * instead. end=idle  afterwards say "idle" and halt for ever: for what is to be looked at from outside.
+ * instead. end=idle  afterwards say "idle" and halt for ever: for what is to be looked at from
+ * outside.
  */
 #include "acpi.h"
 #include "payload.h"
