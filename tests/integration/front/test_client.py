@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vmm ctl` and `vmm console` against a server of the test's own."""
+import json
 import os
 import pty
 import select
@@ -50,6 +51,34 @@ class Ctl(FrontCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, '{"state":"running","a":[1,{}]}\n')
         self.assertEqual(request, '{"id":1,"method":"status"}\n')
+
+    def test_result_is_indented_on_a_terminal(self):
+        result = r'{"state":"a \" b, {c}:[\\","n":[1,{}],"o":{"p":null},"e":[]}'
+        server = Server(self.folder / "sock", f'{{"id":1,"result":{result}}}\n')
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        done = subprocess.run([VMM, "ctl", self.folder / "sock", "status"], stdin=subprocess.DEVNULL, stdout=slave,
+                              timeout=60, check=False)
+        os.close(slave)
+        server.close()
+        text = b""
+        while not text.endswith(b"\r\n}\r\n"):
+            text += os.read(master, 4096)
+        self.assertEqual(done.returncode, 0)
+        lines = text.decode().replace("\r\n", "\n")
+        self.assertEqual(lines, r"""{
+  "state": "a \" b, {c}:[\\",
+  "n": [
+    1,
+    {}
+  ],
+  "o": {
+    "p": null
+  },
+  "e": []
+}
+""")
+        self.assertEqual(json.loads(lines), json.loads(result))
 
     def test_empty_result_is_silent(self):
         done, request = self.ask('{"id":1,"result":{}}\n', "--control", "sock", "pause")

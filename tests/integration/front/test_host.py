@@ -38,6 +38,15 @@ class Inspect(FrontCase):
         for line in lines:
             self.assertIn(line, done.stdout)
 
+    def test_initial_ram_disks(self):
+        self.file("initrd", content=b"070701" + bytes(506))
+        self.file("initrd.gz", content=b"\x1f\x8b" + bytes(510))
+        for name, kind in (("initrd", "initial RAM disk (cpio)"), ("initrd.gz", "gzip file")):
+            done = self.vmm("inspect", name)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertTrue(done.stdout.startswith(kind), done.stdout)
+            self.assertIn(f"--initrd {name}\n", done.stdout)
+
     def test_kernel(self):
         self.says(0, "kernel: ELF with a PVH entry\n", "use: vmm run --kernel", name="kernel")
         done = self.vmm("inspect", "/bin/sh")
