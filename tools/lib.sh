@@ -31,7 +31,7 @@ require_root() {
 # The end of a script: removes logs, ends the progress line. Never fails.
 end_steps() {
     [[ -z $STEP_TICKER ]] || kill "$STEP_TICKER" 2>/dev/null
-    rm -rf "$STEP_LOGS"
+    [[ -z $STEP_LOGS ]] || rm -rf "$STEP_LOGS"
     return 0
 }
 
@@ -51,12 +51,13 @@ step_tick() {
 
 # try_step "title" command…: runs the command with its output in a log; shows title, time and, when it fails, the end
 # of the log. The command's status is in STEP_STATUS. It runs in a subshell: it cannot set variables.
-STEP_LOGS=$(mktemp -d "${TMPDIR:-/tmp}/podvisor.XXXXXX")
+STEP_LOGS='' # a temporary folder, from the first step on
 STEP_NUMBER=0
 STEP_TICKER='' STEP_STATUS=0
 try_step() {
     local title=$1 start log head
     shift
+    [[ -n $STEP_LOGS ]] || STEP_LOGS=$(mktemp -d "${TMPDIR:-/tmp}/podvisor.XXXXXX")
     STEP_NUMBER=$((STEP_NUMBER + 1))
     log=$STEP_LOGS/$STEP_NUMBER.log
     printf -v head '%s[%2d]%s %-62s' "$BOLD" "$STEP_NUMBER" "$RESET" "$title"
