@@ -11,6 +11,11 @@ target_compile_options(podvisor_flags INTERFACE
   -fno-strict-aliasing -fno-common -fvisibility=hidden -fstack-protector-strong
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 
+# The kernel's structures that end in an array of their own (kvm_cpuid2...) are given one by wrapping them.
+if(CMAKE_C_COMPILER_ID MATCHES "Clang")
+  target_compile_options(podvisor_flags INTERFACE -Wno-gnu-variable-sized-type-not-at-end)
+endif()
+
 if(PODVISOR_SANITIZE)
   target_compile_options(podvisor_flags INTERFACE -fsanitize=${PODVISOR_SANITIZE}
                          -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -54,6 +59,7 @@ function(podvisor_unit_test name)
   pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
   add_executable(test-${name} ${ARG_SOURCES})
   target_link_libraries(test-${name} PRIVATE podvisor_flags ${ARG_LINK} PkgConfig::CHECK)
+  target_include_directories(test-${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/unit)
   add_test(NAME unit-${name} COMMAND test-${name})
   set_tests_properties(unit-${name} PROPERTIES LABELS unit TIMEOUT 120)
   if(PODVISOR_SANITIZE)

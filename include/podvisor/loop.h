@@ -89,7 +89,7 @@ int loop_run(struct loop *loop);
  * drains. */
 int loop_run_once(struct loop *loop, int timeout_ms);
 
-/* Any thread: makes loop_run() return after the current callback. */
+/* Any thread: makes loop_run() return once it has dispatched what is ready now. */
 void loop_stop(struct loop *loop);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include "acpi.h"
 #include "layout.h"
+#include "run_suite.h"
 #include "tables.h"
 #include <check.h>
 #include <stdio.h>
@@ -348,9 +349,5 @@ int main(void)
     tcase_add_test(tc, iasl_x2apic);
     tcase_add_test(tc, acpica_runs_it);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The AML emitter, byte by byte: lengths at their limits, constants, descriptors, overflow. */
 #include "aml.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,9 +178,5 @@ int main(void)
     tcase_add_test(tc, too_many_resources);
     tcase_add_test(tc, small_buffers);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* virtio-balloon in a box; what would be given back to the host is written down. */
 #include "balloon.h"
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <linux/virtio_balloon.h>
@@ -354,9 +355,5 @@ int main(void)
     tcase_add_test(add_case(s, "no statistics", setup_without_stats), test_queue_moves_up);
     tcase_add_test(add_case(s, "no reporting", setup_without_reporting),
                    test_reporting_not_offered);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

@@ -3,6 +3,7 @@
  * cJSON trees behind the gate: the table of differences between JSON readers (what plain cJSON gets
  * wrong), exact integers there and back, typed access with paths.
  */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/json.h>
 #include <podvisor/json_scan.h>
@@ -246,9 +247,5 @@ int main(void)
     tcase_add_test(tcase, reads_members_by_type);
     tcase_add_test(tcase, writes_paths);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The strict scanner: RFC 8259's grammar, our stricter rules, token getters, the flat reader. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/json_scan.h>
 #include <stdio.h>
@@ -345,9 +346,5 @@ int main(void)
     tcase_add_test(tcase, reads_a_flat_request);
     tcase_add_test(tcase, reads_an_object_in_an_object);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The JSON writer: every value type, escaping, and running out of room at every byte. */
+#include "run_suite.h"
 #include <check.h>
 #include <math.h>
 #include <podvisor/json_scan.h>
@@ -130,9 +131,5 @@ int main(void)
     tcase_add_loop_test(tcase, writes_doubles_that_read_back, 0,
                         sizeof(doubles) / sizeof(doubles[0]));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

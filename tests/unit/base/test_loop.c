@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The event loop: posted work that never ends leaves its turn to sources, and none is lost. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/loop.h>
 #include <stddef.h>
@@ -99,9 +100,5 @@ static Suite *make_suite(void)
 
 int main(void)
 {
-    SRunner *sr = srunner_create(make_suite());
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(make_suite());
 }

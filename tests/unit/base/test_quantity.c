@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Kubernetes quantities: every unit, rounding, bounds, and the words for what is none. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/quantity.h>
 
@@ -120,9 +121,5 @@ int main(void)
     tcase_add_loop_test(tcase, refuses_what_is_none, 0, sizeof(invalid) / sizeof(invalid[0]));
     tcase_add_test(tcase, reaches_its_bounds);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Names after RFC 1123, proposals for misspelt words, growing arrays. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/str.h>
 #include <podvisor/vec.h>
@@ -109,9 +110,5 @@ int main(void)
     tcase_add_test(tcase, grows_arrays);
     tcase_add_test(tcase, compares_and_formats);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

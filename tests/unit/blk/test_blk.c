@@ -4,6 +4,7 @@
  * the disk should hold is kept in a shadow buffer.
  */
 #include "blk.h"
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <fcntl.h>
@@ -910,9 +911,5 @@ int main(void)
     tcase_add_loop_test(t, test_ten_thousand, 0, 2);
     tcase_add_test(add_case(s, "readonly", setup_readonly), test_readonly);
     tcase_add_test(add_case(s, "queues", setup_queues), test_queues);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* virtio-console in a box; the host's side is a buffer with as much room as a test gives it. */
 #include "console.h"
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <podvisor/cleanup.h>
@@ -376,9 +377,5 @@ int main(void)
     tcase_add_test(t, test_input_without_driver);
     tcase_add_test(t, test_threads);
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

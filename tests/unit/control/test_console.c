@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The console hub over pipes and socket pairs; two threads where the hub promises "any thread". */
 #include "console.h"
+#include "run_suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <podvisor/clock.h>
@@ -476,9 +477,5 @@ int main(void)
     tcase_add_test(tc, flush_writes_all_within_its_time);
     tcase_add_test(tc, flow_control_loses_nothing_between_threads);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

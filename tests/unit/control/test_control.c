@@ -2,6 +2,7 @@
 /* The control protocol over socket pairs, with operations that only count. */
 #include "console.h"
 #include "control.h"
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/clock.h>
 #include <podvisor/json_write.h>
@@ -514,9 +515,5 @@ int main(void)
     tcase_add_test(tc, listening_socket_is_served);
     tcase_add_test(tc, flush_is_bounded);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the front opens and makes, in a folder of the test's own; nothing here needs KVM. */
 #include "open.h"
+#include "run_suite.h"
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -295,9 +296,5 @@ int main(void)
     tcase_add_test(tc, long_socket_path_fits_to_the_last_byte);
     tcase_add_test(tc, console_file_is_appended_to);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The flags of `vmm run`: what they mean, and what each mistake is told. */
 #include "options.h"
+#include "run_suite.h"
 #include "verbs.h"
 #include <check.h>
 #include <string.h>
@@ -229,9 +230,5 @@ int main(void)
     tcase_add_test(tc, dashes_end_the_flags);
     tcase_add_test(tc, last_one_counts);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Plans made from flags: defaults, identities, and the checks across flags. */
 #include "plan.h"
+#include "run_suite.h"
 #include <check.h>
 #include <string.h>
 
@@ -194,9 +195,5 @@ int main(void)
     tcase_add_test(tc, names_must_fit);
     tcase_add_test(tc, kernel_is_needed);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The topology that CPUID shows: one socket, one thread a core, whatever the host is. */
 #include "cpuid.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -151,9 +152,5 @@ int main(void)
     tcase_add_test(tc, caches_are_shared_only_at_level_3);
     tcase_add_test(tc, amd_leaves_agree);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

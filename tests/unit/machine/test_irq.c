@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Interrupt routing: what KVM is told, how often, and that raising signals the right eventfd. */
 #include "irq.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -152,9 +153,5 @@ int main(void)
     tcase_add_test(tc, delivery_passes_the_message);
     tcase_add_test(tc, reset_forgets_all_routes);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The KVM wrapper: errors keep their errno, and a host that lacks something is told so by name. */
-#include "../../../src/vmm/kvm/kvm.h"
+#include "kvm.h"
+#include "run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -111,9 +112,5 @@ int main(void)
     tcase_add_test(tc, a_refused_msr_is_an_error);
     tcase_add_test(tc, irqfd_is_deassigned_by_flag);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

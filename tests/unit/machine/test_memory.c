@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Guest RAM: where it lies, its guards, that released memory reads as zeroes; KVM slots by a fake
  * ioctl. */
-#include "../../../src/vmm/layout.h"
+#include "layout.h"
 #include "memory.h"
+#include "run_suite.h"
 #include <check.h>
 #include <linux/kvm.h>
 #include <setjmp.h>
@@ -143,9 +144,5 @@ int main(void)
     tcase_add_test(tc, released_memory_reads_as_zeroes);
     tcase_add_test(tc, missing_huge_pages_are_named);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

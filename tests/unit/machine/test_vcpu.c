@@ -3,6 +3,7 @@
  * The protocol between the main thread and vCPU threads: parking, kicks, resets, the end. KVM is
  * replaced below ioctl(): a guest that spins until immediate_exit, or leaves as a test tells it.
  */
+#include "run_suite.h"
 #include "vcpu.h"
 #include <check.h>
 #include <podvisor/cleanup.h>
@@ -333,9 +334,5 @@ int main(void)
     tcase_add_test(tc, an_access_in_parts_is_finished_before_parking);
     tcase_add_test(tc, a_thread_that_cannot_start_is_reported);
     suite_add_tcase(s, tc);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

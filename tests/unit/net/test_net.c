@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* virtio-net but its two directions: configuration, features, link, life, threads. */
 #include "netkit.h"
+#include "run_suite.h"
 #include <linux/if_tun.h>
 #include <signal.h>
 #include <unistd.h>
@@ -294,9 +295,5 @@ int main(void)
     tcase_add_test(t, test_threads);
     add_tx_tests(s);
     add_rx_tests(s);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Dispatch: who claims an access, what nobody claims, splitting, windows that move. */
 #include "platform/bus.h"
+#include "run_suite.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -221,9 +222,5 @@ int main(void)
     tcase_add_test(tc, overlapping_windows);
     tcase_add_test(tc, windows_move_under_access);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
 /* The I/O APIC: registers, messages, edge and level, EOI by broadcast, by register and by toggle.
  */
 #include "platform/ioapic.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,9 +286,5 @@ int main(void)
     tcase_add_test(tc, one_vector_on_two_pins);
     tcase_add_test(tc, reset);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
 /* The PCI root over real functions: both configuration mechanisms, BAR placing and moving. */
 #include "layout.h"
 #include "platform/pci_root.h"
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/cleanup.h>
 #include <stdlib.h>
@@ -255,9 +256,5 @@ int main(void)
     tcase_add_test(tc, overlapping_bars);
     tcase_add_test(tc, limits);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

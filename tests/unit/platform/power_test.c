@@ -4,6 +4,7 @@
 #include "platform/debug_exit.h"
 #include "platform/power.h"
 #include "platform/pvpanic.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,9 +153,5 @@ int main(void)
     tcase_add_test(tc, panic);
     tcase_add_test(tc, exit_code);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
 /* The clock against libc's calendar, its encodings, and what a guest cannot change. */
 #include "layout.h"
 #include "platform/rtc.h"
+#include "run_suite.h"
 #include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -161,9 +162,5 @@ int main(void)
     tcase_add_test(tc, ram_and_index);
     tcase_add_test(tc, host_time_is_the_default);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The UART as a driver sees it: Linux 8250's probe steps, both directions, interrupts, limits. */
 #include "platform/serial.h"
+#include "run_suite.h"
 #include <check.h>
 #include <linux/serial_reg.h>
 #include <stdlib.h>
@@ -285,9 +286,5 @@ int main(void)
     tcase_add_test(tc, wide_access_touches_each_register);
     tcase_add_test(tc, reset_restores_everything);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

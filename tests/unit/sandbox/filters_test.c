@@ -6,6 +6,7 @@
  */
 #include "filters.h"
 #include "rules.h"
+#include "run_suite.h"
 #include <check.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
@@ -219,9 +220,5 @@ int main(void)
     tcase_add_test(tc, never_allowed);
     tcase_add_loop_test(tc, promised_sizes, 0, SANDBOX_CLASS_COUNT);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

@@ -4,6 +4,7 @@
  * ends, or at what /proc says about it. Children use raw system calls, because libc and the
  * sanitizers make more of them than they were asked for.
  */
+#include "run_suite.h"
 #include "sandbox.h"
 #include <check.h>
 #include <fcntl.h>
@@ -336,9 +337,5 @@ int main(void)
     tcase_add_test(tc, network_is_out_of_reach);
     tcase_add_test(tc, off_means_off);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(s);
 }

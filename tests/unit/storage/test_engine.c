@@ -4,6 +4,7 @@
  * buffered and direct, and over a made-up image that fails, stops half way and blocks on demand.
  */
 #include "engine.h"
+#include "run_suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
@@ -569,9 +570,5 @@ int main(void)
     tcase_add_test(t, test_drain_with_a_deadline);
     tcase_add_test(t, test_thread_start_fails);
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

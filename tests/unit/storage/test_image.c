@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Opening disks by name (image_file) and what a descriptor is found to be (image). */
 #include "image_file.h"
+#include "run_suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
@@ -254,9 +255,5 @@ int main(void)
     tcase_add_test(t, test_image_refuses_other_formats);
     tcase_add_test(t, test_iov);
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed == 0 ? 0 : 1;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The device core: status machine, freezing, start, reset, failure, configuration. Virtio 1.2 §2.1,
  * §2.4, §2.5, §3.1. */
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <podvisor/cleanup.h>
@@ -577,9 +578,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite());
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* PCI function and MSI-X without a device: PCI Local Bus 3.0 §6. */
+#include "run_suite.h"
 #include <check.h>
 #include <linux/pci_regs.h>
 #include <podvisor/cleanup.h>
@@ -427,9 +428,5 @@ int main(void)
     tcase_add_test(tc, msix_table_accesses);
     tcase_add_test(tc, no_msix);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The split virtqueue, rule by rule: virtio 1.2 §2.7. No device, no loop: a bare virtq on the kit's
  * memory. */
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <string.h>
@@ -683,9 +684,5 @@ int main(void)
         tcase_set_timeout(cases[i], 60);
         suite_add_tcase(suite, cases[i]);
     }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

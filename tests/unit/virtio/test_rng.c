@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The entropy device through its queue: virtio 1.2 §5.4. */
 #include "rng.h"
+#include "run_suite.h"
 #include "vkit.h"
 #include <check.h>
 #include <string.h>
@@ -113,9 +114,5 @@ int main(void)
     tcase_add_test(tc, full_queue_in_turns);
     tcase_add_test(tc, readable_buffer_refused);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

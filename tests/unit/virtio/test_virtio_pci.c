@@ -2,6 +2,7 @@
 /* The register map of virtio over PCI, virtio 1.2 §4.1, with the entropy device behind it: a driver
  * that has nothing but configuration space, the BAR and its memory. */
 #include "rng.h"
+#include "run_suite.h"
 #include "virtio_pci.h"
 #include "vkit.h"
 #include <check.h>
@@ -454,9 +455,5 @@ int main(void)
     tcase_add_test(tc, window_writes);
     tcase_add_test(tc, window_refuses);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Machines from flags: setters, their checks, and flags on top of a manifest. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/vmspec.h>
 #include <stdio.h>
@@ -231,9 +232,5 @@ int main(void)
     tcase_add_loop_test(tcase, parses_mac_addresses, 0, sizeof(macs) / sizeof(macs[0]));
     tcase_add_loop_test(tcase, parses_uuids, 0, sizeof(uuids) / sizeof(uuids[0]));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

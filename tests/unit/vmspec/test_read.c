@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Manifests that must read without an error: each supported field and each default. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/vmspec.h>
 #include <stdio.h>
@@ -494,9 +495,5 @@ int main(void)
     tcase_add_test(tcase, passes_over_other_documents);
     tcase_add_test(tcase, reads_json);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

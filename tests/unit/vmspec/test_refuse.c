@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a manifest can have wrong, or ask for in vain: each with its severity, path and words. */
+#include "run_suite.h"
 #include <check.h>
 #include <podvisor/vmspec.h>
 #include <stdio.h>
@@ -539,9 +540,5 @@ int main(void)
     tcase_add_test(tcase, bounds_what_a_machine_has);
     tcase_add_test(tcase, bounds_cloud_init);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }
