@@ -7,6 +7,7 @@
 #include <linux/virtio_balloon.h>
 #include <linux/virtio_ids.h>
 #include <podvisor/cleanup.h>
+#include <podvisor/counter.h>
 #include <podvisor/iov.h>
 #include <string.h>
 
@@ -31,11 +32,6 @@ struct run {
 static struct virtio_balloon *to_balloon(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_balloon, dev);
-}
-
-static void count(atomic_uint_fast64_t *counter, uint64_t n)
-{
-    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
 static void flush_run(struct virtio_balloon *balloon, struct run *run)
@@ -78,19 +74,19 @@ static void inflate(struct virtio_balloon *balloon, const struct virtq_chain *ch
             if (hva != NULL)
                 add_page(balloon, &run, hva);
             else
-                count(&balloon->counters.bad_pages, 1);
+                counter_add(&balloon->counters.bad_pages, 1);
         }
         taken += (uint32_t)got;
     }
     flush_run(balloon, &run);
-    count(&balloon->counters.inflated_pages, told);
-    count(&balloon->counters.bad_pages, told - taken);
+    counter_add(&balloon->counters.inflated_pages, told);
+    counter_add(&balloon->counters.bad_pages, told - taken);
 }
 
 /* Deflate: the guest uses the pages again; the host gives memory when they are touched. */
 static void deflate(struct virtio_balloon *balloon, const struct virtq_chain *chain)
 {
-    count(&balloon->counters.deflated_pages, chain->readable_len / 4);
+    counter_add(&balloon->counters.deflated_pages, chain->readable_len / 4);
 }
 
 /* §5.5.6.7: the buffers themselves are the unused memory. Only whole pages can be released. */
@@ -105,7 +101,7 @@ static void report(struct virtio_balloon *balloon, const struct virtq_chain *cha
             continue;
         uint64_t len = (iov[i].iov_len - head) & ~(uint64_t)mask;
         if (len > 0 && balloon->release(balloon->ctx, base + head, len) == 0)
-            count(&balloon->counters.reported_bytes, len);
+            counter_add(&balloon->counters.reported_bytes, len);
     }
 }
 

@@ -20,6 +20,7 @@
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <podvisor/cleanup.h>
+#include <podvisor/counter.h>
 #include <podvisor/iov.h>
 #include <string.h>
 
@@ -70,13 +71,6 @@ enum outcome {
 static struct virtio_blk *blk_of(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_blk, dev);
-}
-
-/* Only the loop's thread writes counters, so this needs no locked instruction. */
-static void count(atomic_uint_fast64_t *counter, uint64_t n)
-{
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + n, memory_order_relaxed);
 }
 
 /* ---- slots ---- */
@@ -135,21 +129,21 @@ static void count_success(struct virtio_blk *blk, enum engine_op op, uint64_t by
     struct virtio_blk_counters *c = &blk->counters;
     switch (op) {
     case ENGINE_READ:
-        count(&c->reads, 1);
-        count(&c->read_bytes, bytes);
+        counter_add(&c->reads, 1);
+        counter_add(&c->read_bytes, bytes);
         break;
     case ENGINE_WRITE:
-        count(&c->writes, 1);
-        count(&c->write_bytes, bytes);
+        counter_add(&c->writes, 1);
+        counter_add(&c->write_bytes, bytes);
         break;
     case ENGINE_FLUSH:
-        count(&c->flushes, 1);
+        counter_add(&c->flushes, 1);
         break;
     case ENGINE_DISCARD:
-        count(&c->discards, 1);
+        counter_add(&c->discards, 1);
         break;
     case ENGINE_WRITE_ZEROES:
-        count(&c->write_zeroes, 1);
+        counter_add(&c->write_zeroes, 1);
         break;
     }
 }
@@ -163,7 +157,7 @@ static void report_error(struct virtio_blk *blk, const struct engine_request *re
         [ENGINE_DISCARD] = "discard",
         [ENGINE_WRITE_ZEROES] = "write of zeroes",
     };
-    count(&blk->counters.errors, 1);
+    counter_add(&blk->counters.errors, 1);
     uint32_t suppressed;
     if (!log_ratelimit_allow(&blk->error_log, &suppressed))
         return;
@@ -354,7 +348,7 @@ static const char *handle(struct virtio_blk *blk, unsigned queue, const struct v
     if (r.type == VIRTIO_BLK_T_GET_ID) {
         uint32_t written = get_id(blk, &r);
         uint8_t status = written != 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
-        count(&blk->counters.rejected, written == 0);
+        counter_add(&blk->counters.rejected, written == 0);
         push(blk, queue, chain->head, r.status, status, written + (written == r.in_len));
         return NULL;
     }
@@ -362,7 +356,7 @@ static const char *handle(struct virtio_blk *blk, unsigned queue, const struct v
     slot->status = r.status;
     enum outcome outcome = prepare(blk, slot, &r);
     if (outcome != OUTCOME_PENDING) {
-        count(&blk->counters.rejected, 1);
+        counter_add(&blk->counters.rejected, 1);
         push(blk, queue, chain->head, r.status, (uint8_t)outcome, r.in_len == 0);
         give_slot(blk, slot);
         return NULL;
@@ -594,7 +588,7 @@ int virtio_blk_set_capacity(struct virtio_blk *blk, uint64_t size)
 void virtio_blk_get_metrics(struct virtio_blk *blk, struct virtio_blk_metrics *ret_metrics)
 {
     struct virtio_blk_counters *c = &blk->counters;
-#define LOAD(field) .field = atomic_load_explicit(&c->field, memory_order_relaxed)
+#define LOAD(field) .field = counter_read(&c->field)
     *ret_metrics = (struct virtio_blk_metrics){
         LOAD(reads),    LOAD(read_bytes),   LOAD(writes), LOAD(write_bytes), LOAD(flushes),
         LOAD(discards), LOAD(write_zeroes), LOAD(errors), LOAD(rejected),

@@ -9,6 +9,7 @@
 #include <linux/virtio_net.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/clock.h>
+#include <podvisor/counter.h>
 #include <podvisor/iov.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -50,13 +51,6 @@
 
 #define FEATURE(bit) (UINT64_C(1) << (bit))
 
-static void count(atomic_uint_fast64_t *counter, uint64_t n)
-{
-    /* One writer, the I/O loop: no locked instruction is needed for the readers' sake. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-                          memory_order_relaxed);
-}
-
 static struct virtio_net *to_net(struct virtio_device *dev)
 {
     return container_of(dev, struct virtio_net, dev);
@@ -90,11 +84,11 @@ static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
     if (n < 0) {
         /* No frame, a header that the kernel refuses, or the interface is down: lost, as on a wire.
          */
-        count(&net->counters.tx_dropped, 1);
+        counter_add(&net->counters.tx_dropped, 1);
         return true;
     }
-    count(&net->counters.tx_packets, 1);
-    count(&net->counters.tx_bytes, chain->readable_len - HEADER_SIZE);
+    counter_add(&net->counters.tx_packets, 1);
+    counter_add(&net->counters.tx_bytes, chain->readable_len - HEADER_SIZE);
     return true;
 }
 
@@ -230,8 +224,8 @@ static void complete_frame(struct virtio_net *net, struct virtq *vq, size_t len)
         net->rx_capacity -= chain->len;
     }
     store_num_buffers(header, used);
-    count(&net->counters.rx_packets, 1);
-    count(&net->counters.rx_bytes, len - HEADER_SIZE);
+    counter_add(&net->counters.rx_packets, 1);
+    counter_add(&net->counters.rx_bytes, len - HEADER_SIZE);
 }
 
 /* Reads one frame into the window, and what it has no room for into the spill. */
@@ -261,7 +255,7 @@ static void take_frame(struct virtio_net *net, struct virtq *vq, size_t len)
     bool fits = len <= net->rx_capacity;
     bool lost = len <= HEADER_SIZE || len > VIRTIO_NET_FRAME_MAX || !link_is_up(net);
     if (lost || (!fits && !virtio_device_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF))) {
-        count(&net->counters.rx_dropped, 1);
+        counter_add(&net->counters.rx_dropped, 1);
     } else if (fits) {
         complete_frame(net, vq, len);
     } else {
@@ -279,7 +273,7 @@ static void release_held(struct virtio_net *net)
 static void drop_held(struct virtio_net *net)
 {
     release_held(net);
-    count(&net->counters.rx_dropped, 1);
+    counter_add(&net->counters.rx_dropped, 1);
 }
 
 /*
@@ -440,7 +434,7 @@ static void drain_tap(struct virtio_net *net)
 {
     struct iovec iov = {.iov_base = net->rx_spill, .iov_len = sizeof(net->rx_spill)};
     for (unsigned i = 0; i < DRAIN_MAX && readv(net->tap_fd, &iov, 1) > 0; i++)
-        count(&net->counters.rx_dropped, 1);
+        counter_add(&net->counters.rx_dropped, 1);
 }
 
 static void clear_window(struct virtio_net *net)

@@ -5,12 +5,8 @@
  */
 #include "machine.h"
 #include <podvisor/clock.h>
+#include <podvisor/counter.h>
 #include <podvisor/json_write.h>
-
-static uint64_t count(const atomic_uint_fast64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
 
 static int op_status(void *ctx, struct json_writer *w, struct error *err)
 {
@@ -39,12 +35,12 @@ static int op_metrics(void *ctx, struct json_writer *w, struct error *err)
     json_write_array(w, "vcpus");
     for (unsigned i = 0; i < m->vcpus.count; i++) {
         json_write_object(w, NULL);
-        json_write_uint64(w, "exits", count(&m->vcpus.vcpu[i].exits));
+        json_write_uint64(w, "exits", counter_read(&m->vcpus.vcpu[i].exits));
         json_write_end(w);
     }
     json_write_end(w);
-    json_write_uint64(w, "unclaimedPortAccesses", count(&m->devices.pio.unclaimed));
-    json_write_uint64(w, "unclaimedMmioAccesses", count(&m->devices.mmio.unclaimed));
+    json_write_uint64(w, "unclaimedPortAccesses", counter_read(&m->devices.pio.unclaimed));
+    json_write_uint64(w, "unclaimedMmioAccesses", counter_read(&m->devices.mmio.unclaimed));
     struct console_counters console;
     console_get_counters(m->console, &console);
     json_write_object(w, "console");

@@ -2,20 +2,16 @@
 /* What `vmm ctl status` and `vmm ctl metrics` say of devices. Main thread; relaxed reads of
  * counters. */
 #include "devices.h"
+#include <podvisor/counter.h>
 #include <podvisor/json_write.h>
-
-static uint64_t count(const atomic_uint_fast64_t *counter)
-{
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
 
 static void write_common(struct json_writer *w, struct virtio_device *dev)
 {
     json_write_string(w, "name", dev->name);
-    json_write_uint64(w, "kicks", count(&dev->counters.kicks));
-    json_write_uint64(w, "interrupts", count(&dev->counters.interrupts));
-    json_write_uint64(w, "failures", count(&dev->counters.failures));
-    json_write_uint64(w, "resets", count(&dev->counters.resets));
+    json_write_uint64(w, "kicks", counter_read(&dev->counters.kicks));
+    json_write_uint64(w, "interrupts", counter_read(&dev->counters.interrupts));
+    json_write_uint64(w, "failures", counter_read(&dev->counters.failures));
+    json_write_uint64(w, "resets", counter_read(&dev->counters.resets));
 }
 
 static const char *driver_state(struct virtio_device *dev)
@@ -75,12 +71,12 @@ static void write_nets(struct machine_devices *d, struct json_writer *w)
         const struct virtio_net_counters *c = &d->net[i].counters;
         json_write_object(w, NULL);
         write_common(w, &d->net[i].dev);
-        json_write_uint64(w, "transmittedPackets", count(&c->tx_packets));
-        json_write_uint64(w, "transmittedBytes", count(&c->tx_bytes));
-        json_write_uint64(w, "transmitDropped", count(&c->tx_dropped));
-        json_write_uint64(w, "receivedPackets", count(&c->rx_packets));
-        json_write_uint64(w, "receivedBytes", count(&c->rx_bytes));
-        json_write_uint64(w, "receiveDropped", count(&c->rx_dropped));
+        json_write_uint64(w, "transmittedPackets", counter_read(&c->tx_packets));
+        json_write_uint64(w, "transmittedBytes", counter_read(&c->tx_bytes));
+        json_write_uint64(w, "transmitDropped", counter_read(&c->tx_dropped));
+        json_write_uint64(w, "receivedPackets", counter_read(&c->rx_packets));
+        json_write_uint64(w, "receivedBytes", counter_read(&c->rx_bytes));
+        json_write_uint64(w, "receiveDropped", counter_read(&c->rx_dropped));
         json_write_end(w);
     }
     json_write_end(w);
@@ -91,10 +87,10 @@ static void write_balloon(struct machine_devices *d, struct json_writer *w)
     const struct virtio_balloon_counters *c = &d->balloon.counters;
     json_write_object(w, "balloon");
     write_common(w, &d->balloon.dev);
-    json_write_uint64(w, "inflatedPages", count(&c->inflated_pages));
-    json_write_uint64(w, "deflatedPages", count(&c->deflated_pages));
-    json_write_uint64(w, "reportedBytes", count(&c->reported_bytes));
-    json_write_uint64(w, "badPages", count(&c->bad_pages));
+    json_write_uint64(w, "inflatedPages", counter_read(&c->inflated_pages));
+    json_write_uint64(w, "deflatedPages", counter_read(&c->deflated_pages));
+    json_write_uint64(w, "reportedBytes", counter_read(&c->reported_bytes));
+    json_write_uint64(w, "badPages", counter_read(&c->bad_pages));
     static const struct {
         unsigned tag;
         const char *name;
@@ -105,7 +101,7 @@ static void write_balloon(struct machine_devices *d, struct json_writer *w)
         {7, "guestCacheBytes"},
     };
     for (unsigned i = 0; i < sizeof(stats) / sizeof(stats[0]); i++) {
-        uint64_t value = count(&d->balloon.stat[stats[i].tag]);
+        uint64_t value = counter_read(&d->balloon.stat[stats[i].tag]);
         if (value != UINT64_MAX)
             json_write_uint64(w, stats[i].name, value);
     }

@@ -3,6 +3,7 @@
 #include "vcpu.h"
 #include "cpuid.h"
 #include <podvisor/cleanup.h>
+#include <podvisor/counter.h>
 #include <podvisor/log.h>
 #include <signal.h>
 #include <string.h>
@@ -240,7 +241,7 @@ static bool run_once(struct vcpu *v)
     int r = kvm_vcpu_run(v->fd);
     if (r == -EINTR || r == -EAGAIN)
         return false;
-    atomic_fetch_add_explicit(&v->exits, 1, memory_order_relaxed);
+    counter_add(&v->exits, 1);
     if (r == 0)
         handle_exit(v);
     else
