@@ -14,7 +14,7 @@
 #define HUGE_2M_LOG 21
 #define HUGE_1G_LOG 30
 
-#define LOW_MEMORY (UINT64_C(2) << 20)
+#define LOW_MEMORY (UINT64_C(16) << 20)
 #define GUARD_SIZE (UINT64_C(2) << 20) /* also keeps RAM aligned for huge pages */
 
 static unsigned huge_page_log(enum machine_memory_backing backing)
@@ -79,9 +79,10 @@ static int map_region(struct machine_memory *mem, gpa_t base, uint64_t size, uin
         return -code;
     }
     /*
-     * Advice only: a kernel without transparent huge pages just refuses. Not for the first 2 MiB,
-     * where a few pages of tables are written before the guest starts: zeroing 2 MiB for them takes
-     * longer than all the rest.
+     * Advice only: a kernel without transparent huge pages just refuses. Not for the first 16 MiB,
+     * where a few pages of tables are written before the guest starts and where Linux puts next to
+     * nothing: zeroing 2 MiB for each of them would take longer than all else that happens before
+     * the guest.
      */
     uint64_t small = base == 0 ? LOW_MEMORY : 0;
     if (log == 0 && size > small)
