@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define MACHINE_CONFIG_MAGIC   0x31434d56u /* "VMC1" */
-#define MACHINE_CONFIG_VERSION 1u
+#define MACHINE_CONFIG_VERSION 2u
 
 #define MACHINE_CPU_MAX     64
 #define MACHINE_DISK_MAX    16
@@ -63,6 +63,7 @@ struct machine_config {
     uint8_t uuid[16];
 
     uint32_t cpus;
+    uint8_t no_hypercalls;   /* they hang on this host (kvm_pvm): do not offer them */
     uint32_t memory_backing; /* enum machine_memory_backing */
     uint64_t memory;         /* bytes, a multiple of 2 MiB */
 

@@ -119,6 +119,7 @@ static void fill_config(const struct plan *plan, struct machine_config *config)
     memcpy(config->name, plan->name, sizeof(config->name));
     memcpy(config->uuid, plan->uuid, sizeof(config->uuid));
     config->cpus = plan->cpus;
+    config->no_hypercalls = access("/sys/module/kvm_pvm", F_OK) == 0;
     config->memory = plan->memory;
     config->memory_backing = plan->memory_backing;
     config->kvm_fd = config->kernel_fd = config->initrd_fd = -1;

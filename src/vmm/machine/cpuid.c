@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* CPUID leaves for one vCPU; see cpuid.h. No state. */
 #include "cpuid.h"
+#include <asm/kvm_para.h>
 #include <podvisor/cleanup.h>
 
 #define LEAF1_ECX_X2APIC       (1u << 21)
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
 #define LEAF1_EDX_HTT          (1u << 28)
+
+/* What a guest does by hypercall: waking a CPU that waits for a lock, IPIs, yielding to a vCPU. */
+#define PV_HYPERCALL_FEATURES \
+    (1u << KVM_FEATURE_PV_UNHALT | 1u << KVM_FEATURE_PV_SEND_IPI | 1u << KVM_FEATURE_PV_SCHED_YIELD)
 
 #define LEVEL_TYPE_SMT  (1u << 8)
 #define LEVEL_TYPE_CORE (2u << 8)
@@ -20,12 +25,13 @@ static uint32_t id_bits(uint32_t cpus)
     return bits;
 }
 
-static void patch_leaf1(struct kvm_cpuid_entry2 *e, uint32_t apic_id, uint32_t cpus,
-                        bool tsc_deadline)
+static void patch_leaf1(struct kvm_cpuid_entry2 *e, uint32_t apic_id,
+                        const struct cpuid_traits *traits)
 {
+    uint32_t cpus = traits->cpus;
     e->ebx = (e->ebx & 0x0000ffff) | (apic_id << 24) | ((cpus < 255 ? cpus : 255) << 16);
     e->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_X2APIC;
-    if (tsc_deadline)
+    if (traits->tsc_deadline)
         e->ecx |= LEAF1_ECX_TSC_DEADLINE;
     if (cpus > 1)
         e->edx |= LEAF1_EDX_HTT;
@@ -83,9 +89,10 @@ static void add_level(struct kvm_cpuid_table *table, uint32_t function, uint32_t
             .function = function, .index = index, .flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX};
 }
 
-void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id, uint32_t cpus,
-                    bool tsc_deadline)
+void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id,
+                    const struct cpuid_traits *traits)
 {
+    uint32_t cpus = traits->cpus;
     static const uint32_t topology[] = {0xb, 0x1f};
     for (unsigned i = 0; i < ARRAY_SIZE(topology); i++) {
         /* KVM reports the levels of this host's processor or none; ours has two and an end. */
@@ -96,7 +103,7 @@ void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id, uint32_t cp
         struct kvm_cpuid_entry2 *e = &table->entry[i];
         switch (e->function) {
         case 1:
-            patch_leaf1(e, apic_id, cpus, tsc_deadline);
+            patch_leaf1(e, apic_id, traits);
             break;
         case 4:
         case 0x8000001d:
@@ -105,6 +112,10 @@ void cpuid_for_vcpu(struct kvm_cpuid_table *table, uint32_t apic_id, uint32_t cp
         case 0xb:
         case 0x1f:
             patch_topology(e, apic_id, cpus);
+            break;
+        case KVM_CPUID_FEATURES:
+            if (traits->no_hypercalls)
+                e->eax &= ~PV_HYPERCALL_FEATURES;
             break;
         case 0x80000008:
             e->ecx = (e->ecx & 0xffff0f00) | (id_bits(cpus) << 12) | ((cpus - 1) & 0xff);

@@ -425,8 +425,8 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
      * after an ioeventfd waits for a grace period of 8 ms (Linux 6.18).
      */
     if (r == 0)
-        r = vcpu_group_init(&m->vcpus, config->kvm_fd, m->vm_fd, config->cpus, &vcpu_ops, m,
-                            &m->devices.pio, &m->devices.mmio, &m->loop, &m->parked_work, err);
+        r = vcpu_group_init(&m->vcpus, config, m->vm_fd, &vcpu_ops, m, &m->devices.pio,
+                            &m->devices.mmio, &m->loop, &m->parked_work, err);
     if (r == 0)
         r = machine_devices_create(&m->devices, m, err);
     if (r < 0)

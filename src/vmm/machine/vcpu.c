@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* vCPU threads: preparation, run loop, exits, parking. Theory of operation in vcpu.h. */
 #include "vcpu.h"
-#include "cpuid.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/counter.h>
 #include <podvisor/log.h>
@@ -86,7 +85,7 @@ static int prepare(struct vcpu *v, struct error *err)
 {
     struct vcpu_group *g = v->group;
     struct kvm_cpuid_table cpuid = g->cpuid;
-    cpuid_for_vcpu(&cpuid, v->id, g->count, g->tsc_deadline);
+    cpuid_for_vcpu(&cpuid, v->id, &g->traits);
     int r = kvm_vcpu_set_cpuid(v->fd, &cpuid);
     if (r < 0)
         return error_sys(err, -r, "KVM refuses the processor description of vCPU %u", v->id);
@@ -301,7 +300,7 @@ static int create_vcpu(struct vcpu *v, int vm_fd, struct error *err)
     return 0;
 }
 
-int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned count,
+int vcpu_group_init(struct vcpu_group *group, const struct machine_config *config, int vm_fd,
                     const struct vcpu_ops *ops, void *ctx, struct bus *pio, struct bus *mmio,
                     struct loop *main_loop, struct loop_work *parked, struct error *err)
 {
@@ -316,6 +315,7 @@ int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned co
     pthread_mutex_init(&group->lock, NULL);
     pthread_cond_init(&group->changed, NULL);
 
+    int kvm_fd = config->kvm_fd;
     int size = kvm_sys_get_vcpu_mmap_size(kvm_fd);
     if (size < (int)sizeof(struct kvm_run))
         return error_set(err, EPROTO, "KVM reports a vCPU run area of %d bytes", size);
@@ -323,8 +323,12 @@ int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned co
     int r = kvm_sys_get_supported_cpuid(kvm_fd, &group->cpuid);
     if (r < 0)
         return error_sys(err, -r, "KVM does not say which CPUID leaves it supports");
-    group->tsc_deadline = kvm_sys_check_extension(kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-    for (r = 0; r == 0 && group->count < count;) {
+    group->traits = (struct cpuid_traits){
+        .cpus = config->cpus,
+        .tsc_deadline = kvm_sys_check_extension(kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
+        .no_hypercalls = config->no_hypercalls,
+    };
+    for (r = 0; r == 0 && group->count < config->cpus;) {
         struct vcpu *v = &group->vcpu[group->count];
         v->group = group;
         v->id = group->count++;

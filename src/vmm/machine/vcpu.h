@@ -20,6 +20,7 @@
 #include "../boot/boot.h"
 #include "../kvm/kvm.h"
 #include "../platform/bus.h"
+#include "cpuid.h"
 #include <podvisor/loop.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -61,7 +62,7 @@ struct vcpu_group {
     struct loop *main_loop;
     struct loop_work *parked; /* posted each time the last vCPU has parked */
     unsigned run_size;
-    bool tsc_deadline;
+    struct cpuid_traits traits;
     struct kvm_cpuid_table cpuid; /* KVM's supported leaves */
 
     pthread_mutex_t lock; /* what follows */
@@ -78,10 +79,10 @@ struct vcpu_group {
 };
 
 /*
- * Creates `count` vCPUs in the VM; `group` is all zeroes. Memory and the split irqchip are there
- * already. Borrows everything.
+ * Creates the vCPUs that `config` asks for in the VM; `group` is all zeroes. Memory and the split
+ * irqchip are there already. Borrows everything.
  */
-int vcpu_group_init(struct vcpu_group *group, int kvm_fd, int vm_fd, unsigned count,
+int vcpu_group_init(struct vcpu_group *group, const struct machine_config *config, int vm_fd,
                     const struct vcpu_ops *ops, void *ctx, struct bus *pio, struct bus *mmio,
                     struct loop *main_loop, struct loop_work *parked, struct error *err);
 

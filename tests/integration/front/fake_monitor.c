@@ -24,6 +24,7 @@ static void write_basics(struct json_writer *w)
 {
     json_write_string(w, "name", config.name);
     json_write_uint64(w, "cpus", config.cpus);
+    json_write_bool(w, "noHypercalls", config.no_hypercalls);
     json_write_uint64(w, "memory", config.memory);
     json_write_uint64(w, "memoryBacking", config.memory_backing);
     json_write_string(w, "cmdline", config.cmdline);

@@ -46,6 +46,7 @@ class HandOver(FrontCase):
         self.assertEqual(got["name"], "vm")
         self.assertEqual(got["program"], "vmm-monitor:vm")
         self.assertEqual((got["cpus"], got["memory"]), (1, 64 << 20))
+        self.assertEqual(got["noHypercalls"], os.path.exists("/sys/module/kvm_pvm"))
         self.assertEqual(got["cmdline"], "console=ttyS0")
         self.assertEqual((got["disks"], got["nets"]), ([], []))
         self.assertEqual((got["rng"], got["balloon"], got["debugExit"]), (True, True, False))

@@ -16,6 +16,7 @@ static struct kvm_cpuid_table host_table(void)
         {.function = 4, .index = 4, .eax = 0},
         {.function = 0xb, .index = 0, .eax = 1, .ebx = 2, .ecx = 0x100, .edx = 7},
         {.function = 0x1f, .index = 0},
+        {.function = 0x40000001, .eax = 0x01007efb},
         {.function = 0x80000008, .eax = 0x3030, .ecx = 0x7007},
         {.function = 0x8000001d, .index = 3, .eax = 0x1c163},
         {.function = 0x8000001e, .eax = 7, .ebx = 0x103, .ecx = 0x100},
@@ -38,7 +39,7 @@ static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid_table *t, uint
 START_TEST(leaf1_names_this_processor)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 3, 4, true);
+    cpuid_for_vcpu(&t, 3, &(struct cpuid_traits){.cpus = 4, .tsc_deadline = true});
     const struct kvm_cpuid_entry2 *e = find(&t, 1, 0);
     ck_assert_uint_eq(e->ebx >> 24, 3);
     ck_assert_uint_eq((e->ebx >> 16) & 0xff, 4);
@@ -53,7 +54,7 @@ END_TEST
 START_TEST(one_processor_is_not_hyperthreaded)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 0, 1, false);
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 1});
     const struct kvm_cpuid_entry2 *e = find(&t, 1, 0);
     ck_assert(!(e->edx & (1u << 28)));
     ck_assert(!(e->ecx & (1u << 24)));
@@ -63,7 +64,7 @@ END_TEST
 START_TEST(extended_topology_has_two_levels)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 5, 6, true);
+    cpuid_for_vcpu(&t, 5, &(struct cpuid_traits){.cpus = 6, .tsc_deadline = true});
     const struct kvm_cpuid_entry2 *smt = find(&t, 0xb, 0), *core = find(&t, 0xb, 1),
                                   *end = find(&t, 0xb, 2);
     ck_assert_uint_eq(smt->eax, 0);
@@ -83,7 +84,7 @@ END_TEST
 START_TEST(second_topology_leaf_says_the_same)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 5, 6, true);
+    cpuid_for_vcpu(&t, 5, &(struct cpuid_traits){.cpus = 6, .tsc_deadline = true});
     for (uint32_t level = 0; level < 3; level++) {
         const struct kvm_cpuid_entry2 *b = find(&t, 0xb, level), *v2 = find(&t, 0x1f, level);
         ck_assert_uint_eq(b->eax, v2->eax);
@@ -98,9 +99,9 @@ START_TEST(levels_are_added_once)
 {
     struct kvm_cpuid_table t = host_table();
     uint32_t before = t.head.nent;
-    cpuid_for_vcpu(&t, 0, 2, true);
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 2, .tsc_deadline = true});
     ck_assert_uint_eq(t.head.nent, before + 4);
-    cpuid_for_vcpu(&t, 0, 2, true);
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 2, .tsc_deadline = true});
     ck_assert_uint_eq(t.head.nent, before + 4);
 }
 END_TEST
@@ -110,7 +111,7 @@ START_TEST(a_full_table_stays_in_its_bounds)
     struct kvm_cpuid_table t = host_table();
     while (t.head.nent < KVM_CPUID_MAX)
         t.entry[t.head.nent++] = (struct kvm_cpuid_entry2){.function = 0x40000000};
-    cpuid_for_vcpu(&t, 0, 2, true);
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 2, .tsc_deadline = true});
     ck_assert_uint_eq(t.head.nent, KVM_CPUID_MAX);
 }
 END_TEST
@@ -118,7 +119,7 @@ END_TEST
 START_TEST(caches_are_shared_only_at_level_3)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 1, 4, true);
+    cpuid_for_vcpu(&t, 1, &(struct cpuid_traits){.cpus = 4, .tsc_deadline = true});
     ck_assert_uint_eq((find(&t, 4, 0)->eax >> 14) & 0xfff, 0);
     ck_assert_uint_eq((find(&t, 4, 3)->eax >> 14) & 0xfff, 3);
     ck_assert_uint_eq(find(&t, 4, 3)->eax >> 26, 3);
@@ -130,12 +131,23 @@ END_TEST
 START_TEST(amd_leaves_agree)
 {
     struct kvm_cpuid_table t = host_table();
-    cpuid_for_vcpu(&t, 2, 4, true);
+    cpuid_for_vcpu(&t, 2, &(struct cpuid_traits){.cpus = 4, .tsc_deadline = true});
     ck_assert_uint_eq(find(&t, 0x80000008, 0)->ecx & 0xff, 3);
     ck_assert_uint_eq((find(&t, 0x80000008, 0)->ecx >> 12) & 0xf, 2);
     ck_assert_uint_eq(find(&t, 0x8000001e, 0)->eax, 2);
     ck_assert_uint_eq(find(&t, 0x8000001e, 0)->ebx, 2);
     ck_assert_uint_eq(find(&t, 0x8000001e, 0)->ecx, 0);
+}
+END_TEST
+
+START_TEST(hypercalls_are_offered_where_they_work)
+{
+    struct kvm_cpuid_table t = host_table();
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 4});
+    ck_assert_uint_eq(find(&t, 0x40000001, 0)->eax, 0x01007efb);
+    cpuid_for_vcpu(&t, 0, &(struct cpuid_traits){.cpus = 4, .no_hypercalls = true});
+    /* PV_UNHALT, PV_SEND_IPI and PV_SCHED_YIELD: bits 7, 11 and 13 */
+    ck_assert_uint_eq(find(&t, 0x40000001, 0)->eax, 0x0100567b);
 }
 END_TEST
 
@@ -151,6 +163,7 @@ int main(void)
     tcase_add_test(tc, a_full_table_stays_in_its_bounds);
     tcase_add_test(tc, caches_are_shared_only_at_level_3);
     tcase_add_test(tc, amd_leaves_agree);
+    tcase_add_test(tc, hypercalls_are_offered_where_they_work);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

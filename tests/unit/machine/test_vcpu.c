@@ -155,6 +155,8 @@ static void count_parked(struct loop_work *work)
     parked++;
 }
 
+static const struct machine_config config = {.kvm_fd = SYS_FD, .cpus = VCPUS};
+
 static void setup(void)
 {
     created = parked = 0;
@@ -167,8 +169,8 @@ static void setup(void)
     bus_init(&mmio, "mmio");
     ck_assert_int_eq(bus_add(&mmio, "device", MMIO, 0x100, &mmio_ops, NULL, NULL), 0);
     ck_assert_int_eq(loop_init(&main_loop, NULL), 0);
-    ck_assert_int_eq(vcpu_group_init(&group, SYS_FD, VM_FD, VCPUS, &ops, NULL, &pio, &mmio,
-                                     &main_loop, &parked_work, NULL),
+    ck_assert_int_eq(vcpu_group_init(&group, &config, VM_FD, &ops, NULL, &pio, &mmio, &main_loop,
+                                     &parked_work, NULL),
                      0);
     ck_assert_int_eq(vcpu_group_start(&group, NULL), 0);
 }
@@ -309,8 +311,8 @@ START_TEST(a_thread_that_cannot_start_is_reported)
         munmap(kernel[i].run, RUN_SIZE);
     created = 0;
     start_result = -EPERM;
-    ck_assert_int_eq(vcpu_group_init(&group, SYS_FD, VM_FD, VCPUS, &ops, NULL, &pio, &mmio,
-                                     &main_loop, &parked_work, NULL),
+    ck_assert_int_eq(vcpu_group_init(&group, &config, VM_FD, &ops, NULL, &pio, &mmio, &main_loop,
+                                     &parked_work, NULL),
                      0);
     ck_assert_int_eq(vcpu_group_start(&group, NULL), 0);
     await_parked(2);
