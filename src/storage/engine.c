@@ -12,17 +12,25 @@
 #include <podvisor/clock.h>
 #include <podvisor/iov.h>
 
-/* Larger requests are worth a thread of their own: copying them would hold up the loop. */
-#define INLINE_MAX (UINT64_C(256) << 10)
+/*
+ * Larger requests are worth a thread of their own: copying them would hold up the loop. So are
+ * those that come after much was copied in the same batch, unless they are small: several threads
+ * copy faster than one.
+ */
+#define INLINE_MAX   (UINT64_C(256) << 10)
+#define INLINE_SMALL (UINT64_C(16) << 10)
+#define INLINE_BATCH (UINT64_C(128) << 10)
 
 /* Moves what needs no waiting. Returns true when that was all; an error is left to a thread, which
  * will meet it again. */
-static bool try_inline(struct engine_request *req)
+static bool try_inline(struct engine *engine, struct engine_request *req)
 {
     struct image *img = req->image;
     bool read = req->op == ENGINE_READ;
     atomic_bool *able = read ? &img->nowait_read : &img->nowait_write;
     if (req->len > INLINE_MAX || !atomic_load_explicit(able, memory_order_relaxed))
+        return false;
+    if (req->len > INLINE_SMALL && engine->inline_bytes >= INLINE_BATCH)
         return false;
     ssize_t n =
         (read ? img->ops->read : img->ops->write)(img, req->iov, req->iov_count, req->offset, true);
@@ -30,6 +38,7 @@ static bool try_inline(struct engine_request *req)
         atomic_store_explicit(able, false, memory_order_relaxed);
     if (n <= 0)
         return false;
+    engine->inline_bytes += (uint64_t)n;
     req->offset += (uint64_t)n;
     req->len -= (uint64_t)n;
     iov_drop_front(&req->iov, &req->iov_count, (size_t)n);
@@ -45,7 +54,8 @@ bool engine_submit(struct engine *engine, struct engine_request *req)
         req->result = -EROFS;
         return true;
     }
-    if ((req->op == ENGINE_READ || (req->op == ENGINE_WRITE && !req->sync)) && try_inline(req))
+    if ((req->op == ENGINE_READ || (req->op == ENGINE_WRITE && !req->sync)) &&
+        try_inline(engine, req))
         return true;
     engine->in_flight++;
     engine->ops->submit(engine, req);
@@ -54,6 +64,7 @@ bool engine_submit(struct engine *engine, struct engine_request *req)
 
 void engine_kick(struct engine *engine)
 {
+    engine->inline_bytes = 0;
     engine->ops->kick(engine);
 }
 

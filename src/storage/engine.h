@@ -69,6 +69,7 @@ struct engine {
     const struct engine_ops *ops;
     struct loop *loop;
     unsigned in_flight;
+    uint64_t inline_bytes; /* moved on the spot since the last engine_kick() */
 };
 
 struct engine_pool_config {
