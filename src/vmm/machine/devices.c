@@ -266,6 +266,14 @@ static int create_nets(struct machine_devices *d, struct error *err)
     return r;
 }
 
+/* Memory of hugetlbfs: a part of a page cannot be given back, and a whole one not be had again for
+ * sure. */
+static bool huge_pages(const struct machine_config *config)
+{
+    return config->memory_backing == MACHINE_MEMORY_HUGE_2M ||
+           config->memory_backing == MACHINE_MEMORY_HUGE_1G;
+}
+
 static int create_others(struct machine_devices *d, struct error *err)
 {
     struct machine *m = d->machine;
@@ -287,7 +295,7 @@ static int create_others(struct machine_devices *d, struct error *err)
         struct virtio_balloon_options balloon = {
             .name = "balloon",
             .deflate_on_oom = m->config->balloon_deflate_on_oom,
-            .page_reporting = m->config->free_page_reporting,
+            .page_reporting = m->config->free_page_reporting && !huge_pages(m->config),
             .release = release_memory,
             .ctx = m,
         };

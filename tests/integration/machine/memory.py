@@ -45,6 +45,20 @@ class Memory(unittest.TestCase):
                 after, _ = lib.memory_of(vmm.pid, GUEST)
                 self.assertLess(after, touched - TOUCHED_KIB + (8 << 10), f"{untouched} before")
 
+    def test_huge_pages(self):
+        """Memory of hugetlbfs is reserved at start, and the machine survives a reset."""
+        pool = pathlib.Path("/proc/sys/vm/nr_hugepages")
+        before = pool.read_text()
+        self.addCleanup(pool.write_text, before)
+        pool.write_text(str(int(before) + GUEST // (2 << 20)))
+        if int(pool.read_text()) < int(before) + GUEST // (2 << 20):
+            self.skipTest("this host has no 128 MiB of huge pages to reserve")
+        vmm = Vmm(self, "--memory-backing", "hugetlb-2M", cmdline="1").ready()
+        vmm.type("m")
+        vmm.console.expect("TOUCHED")
+        vmm.call("reset")
+        self.assertEqual(vmm.call("status")["resets"], 1)
+
     def test_nothing_is_kept_from_before_a_reset(self):
         """Resident memory beside the guest's does not grow with resets."""
         vmm = Vmm(self, "--cpus", "2").ready()
