@@ -10,11 +10,12 @@
 #ifndef PODVISOR_MACHINE_CONFIG_H
 #define PODVISOR_MACHINE_CONFIG_H
 
+#include <podvisor/lease.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define MACHINE_CONFIG_MAGIC   0x31434d56u /* "VMC1" */
-#define MACHINE_CONFIG_VERSION 2u
+#define MACHINE_CONFIG_VERSION 3u
 
 #define MACHINE_CPU_MAX     64
 #define MACHINE_DISK_MAX    16
@@ -54,6 +55,7 @@ struct machine_net {
     uint16_t mtu;        /* 0: not announced */
     uint8_t offload;     /* the tap took checksum and segmentation offloads */
     uint8_t offload_uso; /* and UDP segmentation (Linux >= 6.2) */
+    struct lease lease;  /* what the guest's DHCP requests are answered with */
 };
 
 struct machine_config {

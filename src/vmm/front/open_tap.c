@@ -145,6 +145,7 @@ static int open_tap(const struct plan_net *plan, struct machine_net *net, struct
     memcpy(net->name, plan->name, sizeof(net->name));
     memcpy(net->mac, plan->mac, sizeof(net->mac));
     net->mtu = plan->mtu;
+    net->lease = plan->lease;
     net->tap_fd = steal_fd(&fd);
     return 0;
 }

@@ -26,6 +26,7 @@ struct plan_net {
     char tap[TAP_NAME_MAX];
     uint8_t mac[6];
     uint16_t mtu;
+    struct lease lease; /* zero: nobody here answers the guest's DHCP requests */
 };
 
 struct plan {
