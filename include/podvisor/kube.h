@@ -98,15 +98,17 @@ struct kube_delete_options {
 int kube_delete(const struct kube_call *call, const struct kube_delete_options *options,
                 struct error *err);
 
-/* Counters for /metrics, any thread: requests by method and status class, retries, waits. */
+#define KUBE_VERB_COUNT 7 /* GET LIST WATCH POST PUT PATCH DELETE */
+
+/* Counters for /metrics, any thread: requests by verb and status class, retries, waits. */
 struct kube_client_stats {
-    uint64_t requests[6][6]; /* [GET, LIST, WATCH, POST, PUT, PATCH/DELETE -> see names][1xx..5xx, 0
-                                none] */
+    /* By kube_verb_names; then by class: 0 no answer, 1 to 5 for 1xx to 5xx. */
+    uint64_t requests[KUBE_VERB_COUNT][6];
     uint64_t retries;
     uint64_t throttled_ns; /* time spent waiting for the rate limit */
 };
 void kube_client_stats(struct kube_client *client, struct kube_client_stats *ret);
-extern const char *const kube_verb_names[6];
+extern const char *const kube_verb_names[KUBE_VERB_COUNT];
 
 /* Meta data of objects: borrowed strings, "" when absent. */
 const char *kube_name(const cJSON *object);
