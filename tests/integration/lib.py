@@ -166,7 +166,8 @@ class Output:
             return len(self.data)
 
     def expect(self, pattern, timeout=DEADLINE, start=0):
-        """Waits for a regular expression; returns its match. Fails with what there is."""
+        """Waits for a regular expression; returns its match. Fails with what there is. A pattern that ends in
+        something of any length (a number, .*) matches its first part as soon as that has come: see expect_line()."""
         deadline = time.monotonic() + timeout
         compiled = re.compile(pattern.encode() if isinstance(pattern, str) else pattern, re.M)
         with self.changed:
@@ -178,6 +179,10 @@ class Output:
                     break
         how = "ended" if self.closed else f"did not say it in {timeout} s"
         raise AssertionError(f"expected {pattern!r}; the output {how}:\n{self.text()[-3000:]}")
+
+    def expect_line(self, pattern, timeout=DEADLINE, start=0):
+        """The same for a whole line, its end included: what arrives in pieces is not read before it is all there."""
+        return self.expect(rf"^(?:{pattern})\r?\n", timeout, start)
 
 
 class Refused(Exception):

@@ -107,7 +107,7 @@ class LinuxCase(unittest.TestCase):
 
     def expect(self, vmm, wanted, timeout=STEP, start=0):
         """Waits for a line of the guest's; a failed test of its own ends the wait."""
-        match = vmm.console.expect(rf"^GUEST ({wanted}|fail.*|done.*)\r?$", timeout, start)
+        match = vmm.console.expect_line(rf"GUEST ({wanted}|fail.*|done.*)", timeout, start)
         said = match[1].decode()
         self.assertRegex(said, rf"\A(?:{wanted})\Z", vmm.said())
         return re.match(wanted, said)

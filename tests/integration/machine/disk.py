@@ -42,7 +42,7 @@ class Disks(unittest.TestCase):
                    cmdline=bench(operation, **arguments))
 
     def figures(self, vmm):
-        match = vmm.console.expect(r"^bench blk .*requests=(\d+) errors=(\d+)\r?\n")
+        match = vmm.console.expect_line(r"bench blk .*requests=(\d+) errors=(\d+) .*")
         return int(match[1]), int(match[2])
 
     def test_good_disk(self):
