@@ -448,6 +448,77 @@ START_TEST(test_errors_reach_the_client)
 }
 END_TEST
 
+struct read {
+    struct engine_request req;
+    struct iovec iov;
+    uint8_t buf[(256 << 10) + 512];
+};
+
+/* Submits a read that the image could answer at once; returns whether it was. */
+static bool read_at_once(struct read *r, size_t len)
+{
+    r->iov = (struct iovec){r->buf, len};
+    r->req = (struct engine_request){.client = &client,
+                                     .image = &img,
+                                     .op = ENGINE_READ,
+                                     .len = len,
+                                     .iov = &r->iov,
+                                     .iov_count = 1};
+    return engine_submit(engine, &r->req);
+}
+
+/*
+ * What the page cache has is copied on the spot up to 256 KiB a request; after 128 KiB in a batch
+ * only what is no larger than 16 KiB: threads copy the rest side by side.
+ */
+START_TEST(test_inline_copies_have_a_limit)
+{
+    static const struct {
+        unsigned kib;
+        unsigned bytes; /* more */
+        bool at_once;
+        bool kick; /* afterwards: a new batch */
+    } step[] = {
+        {256, 512, false, true},                          /* too large for any batch */
+        {256, 0, true, false},                            /* the largest */
+        {64, 0, false, false},   {16, 512, false, false}, /* the batch has had its share... */
+        {16, 0, true, false},    {16, 0, true, true},     /* ...but for small ones */
+        {64, 0, true, false},    {63, 512, true, false},  /* 512 bytes are left of the share */
+        {64, 0, true, false},    {64, 0, false, true},    /* the last one may exceed it */
+        {64, 0, true, false},    {64, 0, true, false},    /* all of it */
+        {17, 0, false, false},   {0, 512, true, false},
+    };
+    static struct read reads[ARRAY_SIZE(step)];
+    make_fake();
+    fake.in_step = true;
+    unsigned later = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(step); i++) {
+        bool at_once = read_at_once(&reads[i], ((size_t)step[i].kib << 10) + step[i].bytes);
+        ck_assert_msg(at_once == step[i].at_once, "step %u", i);
+        later += !at_once;
+        if (step[i].kick)
+            engine_kick(engine);
+    }
+    ck_assert_uint_eq(engine->in_flight, later);
+    ck_assert(engine_drain(engine, 10000));
+    ck_assert_uint_eq(complete_calls, later);
+}
+END_TEST
+
+/* What waits for a disk is a thread's, and takes nothing of the batch's share. */
+START_TEST(test_uncached_data_is_no_inline_copy)
+{
+    static struct read reads[4];
+    make_fake();
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert(!read_at_once(&reads[i], 128 << 10));
+    fake.in_step = true;
+    ck_assert(read_at_once(&reads[3], 128 << 10));
+    ck_assert(engine_drain(engine, 10000));
+    ck_assert_uint_eq(complete_calls, 3);
+}
+END_TEST
+
 START_TEST(test_sync_flushes)
 {
     ck_assert(make_disk("/tmp", 0, 0));
@@ -565,6 +636,8 @@ int main(void)
     tcase_add_loop_test(t, test_many_at_once, 0, 2);
     tcase_add_loop_test(t, test_short_and_interrupted, 0, 2);
     tcase_add_test(t, test_errors_reach_the_client);
+    tcase_add_test(t, test_inline_copies_have_a_limit);
+    tcase_add_test(t, test_uncached_data_is_no_inline_copy);
     tcase_add_test(t, test_sync_flushes);
     tcase_add_test(t, test_batch);
     tcase_add_test(t, test_drain_with_a_deadline);
