@@ -413,7 +413,8 @@ static void port_init(struct console *c, struct port *p)
     p->fd = -1;
 }
 
-static int port_open(struct port *p, int fd, bool reads, bool writes, struct error *err)
+/* Standard input or output, which may be anything; at start, before the sandbox. */
+static int port_open_stream(struct port *p, int fd, bool reads, bool writes, struct error *err)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -426,6 +427,15 @@ static int port_open(struct port *p, int fd, bool reads, bool writes, struct err
     p->must_poll = !p->is_socket && !p->is_regular && (flags & O_NONBLOCK) == 0;
     set_writes(p, writes);
     return 0;
+}
+
+static void port_open_client(struct port *p, int socket_fd)
+{
+    p->fd = socket_fd;
+    p->reads = true;
+    p->is_socket = true;
+    p->is_regular = p->must_poll = false;
+    set_writes(p, true);
 }
 
 int console_create(struct loop *loop, const struct console_ops *ops, void *ctx, int in_fd,
@@ -448,9 +458,9 @@ int console_create(struct loop *loop, const struct console_ops *ops, void *ctx, 
 
     int r = 0;
     if (in_fd >= 0 && ops->input != NULL)
-        r = port_open(&c->port[PORT_STDIN], in_fd, true, false, err);
+        r = port_open_stream(&c->port[PORT_STDIN], in_fd, true, false, err);
     if (r == 0 && out_fd >= 0)
-        r = port_open(&c->port[PORT_STDOUT], out_fd, false, true, err);
+        r = port_open_stream(&c->port[PORT_STDOUT], out_fd, false, true, err);
     if (r < 0) {
         console_destroy(c);
         return r;
@@ -523,11 +533,7 @@ int console_attach(struct console *c, int fd, bool replay, struct error *err)
     uint64_t kept = c->head < CONSOLE_RING_SIZE ? c->head : CONSOLE_RING_SIZE;
     p->position = replay ? c->head - kept : c->head;
     pthread_mutex_unlock(&c->lock);
-    int r = port_open(p, fd, true, true, err);
-    if (r < 0) {
-        close(fd);
-        return r;
-    }
+    port_open_client(p, fd);
     c->counters.clients++;
     port_watch(p);
     pump_output(p);
