@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The pod that becomes the machine, as docs/pod.md draws it (KubeVirt's template.go for what users
+ * see: names, labels, resources, probes). A pure function: no call is made. Any thread.
+ */
+#ifndef PODVISOR_OPERATOR_POD_H
+#define PODVISOR_OPERATOR_POD_H
+
+#include <podvisor/json.h>
+#include <podvisor/vmspec.h>
+
+/* What the operator was configured with. Borrowed strings that outlive all use. */
+struct pod_config {
+    const char *launcher_image;
+    const char *launcher_pull_policy; /* "IfNotPresent" */
+    const char *log_level;            /* for PODVISOR_LOG; NULL: none */
+    uint32_t cpu_allocation_ratio;    /* vCPUs a CPU requested; KubeVirt: 10 */
+};
+
+/* A PVC of the machine's, as far as the pod depends on it. */
+struct pod_claim {
+    const char *name;
+    bool block;        /* volumeMode: Block */
+    uint64_t capacity; /* bytes; 0: unknown */
+};
+
+struct pod_input {
+    const struct pod_config *config;
+    const cJSON *vmi;
+    const struct vmspec *spec; /* of `vmi`, without errors */
+    const struct pod_claim *claims;
+    size_t claim_count;
+};
+
+/* "virt-launcher-NAME-hash" for free(); the hash is of the uid. */
+char *pod_name(const cJSON *vmi);
+
+/* The Pod object. The caller's. */
+cJSON *pod_render(const struct pod_input *input);
+
+/* The container's name for a containerDisk volume, for free(). */
+char *pod_volume_container(const char *volume);
+
+#endif

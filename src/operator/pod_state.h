@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a launcher pod's status says about the machine in it. Borrowed from the pod's tree. */
+#ifndef PODVISOR_OPERATOR_POD_STATE_H
+#define PODVISOR_OPERATOR_POD_STATE_H
+
+#include <podvisor/json.h>
+#include <stdbool.h>
+
+enum compute_state {
+    COMPUTE_NONE,    /* not started: waiting, pulling, init containers */
+    COMPUTE_RUNNING, /* vmm runs */
+    COMPUTE_ENDED,   /* vmm has ended, or never will start: the pod failed before */
+};
+
+struct pod_state {
+    enum compute_state compute;
+    bool deleting;
+    bool finished;       /* no container runs any more, nor will */
+    int exit_code;       /* of compute, once it has ended; -1: it never ran */
+    const char *message; /* why it ended: termination message, or the pod's; "" none */
+    const char *waiting_reason, *waiting_message; /* of a container that cannot start; NULL: none */
+    const cJSON *unschedulable; /* the PodScheduled condition when that is False; else NULL */
+    const char *node;           /* NULL: none yet */
+};
+
+/* `pod` is not NULL. */
+void pod_state_read(const cJSON *pod, struct pod_state *ret);
+
+#endif

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vm_plan.h"
+#include "kinds.h"
+#include "tree.h"
+#include "vmi_plan.h"
+#include <podvisor/clock.h>
+#include <podvisor/cleanup.h>
+#include <podvisor/str.h>
+#include <string.h>
+
+#define SECOND INT64_C(1000000000)
+
+/* KubeVirt's crash loop: 10 s x failures^2, and up to half of it more; at most 5 minutes. */
+#define BACK_OFF_UNIT 10
+#define BACK_OFF_MAX  300
+
+/* A machine that ran for less has failed to start: our guests run, in KubeVirt's words, at once. */
+#define EARLY_FAILURE (60 * SECOND)
+
+struct planner {
+    const struct vm_view *view;
+    struct vm_plan *plan;
+    cJSON *status, *conditions;
+    const char *strategy;
+    enum vm_intent intent;
+    bool start_paused;
+};
+
+const char *vm_run_strategy(const cJSON *vm)
+{
+    const cJSON *spec = json_get(vm, "spec");
+    const char *strategy = tree_text(json_get(spec, "runStrategy"), NULL);
+    const cJSON *running = json_get(spec, "running");
+    if (strategy != NULL && running == NULL)
+        return strategy;
+    if (strategy == NULL && cJSON_IsBool(running))
+        return cJSON_IsTrue(running) ? "Always" : "Halted";
+    return NULL;
+}
+
+static bool strategy_is(const struct planner *p, const char *strategy)
+{
+    return strcmp(p->strategy, strategy) == 0;
+}
+
+/* --- requests --- */
+
+static cJSON *first_request(struct planner *p)
+{
+    return cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(p->status, "stateChangeRequests"), 0);
+}
+
+static bool request_is(const cJSON *request, const char *action)
+{
+    return str_equal(tree_text(json_get(request, "action"), NULL), action);
+}
+
+static void drop_request(struct planner *p)
+{
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(p->status, "stateChangeRequests");
+    cJSON_DeleteItemFromArray(list, 0);
+    if (cJSON_GetArraySize(list) == 0)
+        cJSON_DeleteItemFromObjectCaseSensitive(p->status, "stateChangeRequests");
+}
+
+static bool vmi_is_final(const struct planner *p)
+{
+    return p->view->vmi != NULL && vmi_phase_is_final(vmi_phase(p->view->vmi));
+}
+
+/* Start is met once an instance runs, Stop once the one it names is gone. */
+static void drop_met_requests(struct planner *p)
+{
+    const cJSON *request;
+    while ((request = first_request(p)) != NULL) {
+        const char *uid = tree_text(json_get(request, "uid"), "");
+        bool there = p->view->vmi != NULL;
+        bool met = request_is(request, "Start")
+                       ? there && !vmi_is_final(p) && !kube_deleting(p->view->vmi)
+                   : request_is(request, "Stop") ? !there || strcmp(uid, kube_uid(p->view->vmi)) != 0
+                                                 : true;
+        if (!met)
+            return;
+        drop_request(p);
+    }
+}
+
+/* True when a request decides. */
+static bool follow_request(struct planner *p)
+{
+    const cJSON *request = first_request(p);
+    if (request == NULL || strategy_is(p, "Halted"))
+        return false;
+    if (request_is(request, "Stop") || p->view->vmi != NULL) {
+        p->intent = VM_STOP; /* before a Start the old, ended instance goes too */
+        return true;
+    }
+    p->intent = VM_START;
+    p->start_paused =
+        str_equal(tree_text(kube_path(request, "data.paused"), NULL), "true");
+    condition_remove(p->conditions, "Completed");
+    return true;
+}
+
+/* --- crash loop --- */
+
+static int64_t stamp_of(const cJSON *vmi, const char *phase)
+{
+    int64_t at = -1;
+    json_for_each (stamp, kube_path(vmi, "status.phaseTransitionTimestamps")) {
+        if (str_equal(tree_text(json_get(stamp, "phase"), NULL), phase))
+            (void)kube_time_parse(tree_text(json_get(stamp, "phaseTransitionTimestamp"), ""), &at);
+    }
+    return at;
+}
+
+static bool failed_early(const cJSON *vmi)
+{
+    int64_t ran = stamp_of(vmi, "Running"), failed = stamp_of(vmi, "Failed");
+    return strcmp(vmi_phase(vmi), "Failed") == 0 &&
+           (ran < 0 || failed < 0 || failed - ran < EARLY_FAILURE);
+}
+
+static bool ran_long(const struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    int64_t ran = stamp_of(vmi, "Running");
+    return strcmp(vmi_phase(vmi), "Running") == 0 && ran >= 0 &&
+           p->view->now - ran >= EARLY_FAILURE;
+}
+
+/* Counts each failed instance once, by its uid, and says when the next may start. */
+static void count_failure(struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    char time[KUBE_TIME_SIZE];
+    if (vmi == NULL)
+        return;
+    if (ran_long(p) || strcmp(vmi_phase(vmi), "Succeeded") == 0) {
+        cJSON_DeleteItemFromObjectCaseSensitive(p->status, "startFailure");
+        return;
+    }
+    if (!failed_early(vmi))
+        return;
+    cJSON *failure = tree_need_object(p->status, "startFailure");
+    if (str_equal(tree_text(json_get(failure, "lastFailedVMIUID"), NULL), kube_uid(vmi)))
+        return;
+    int64_t count = 0;
+    (void)json_int64(json_get(failure, "consecutiveFailCount"), &count);
+    count = count < 0 || count > 1000 ? 1000 : count + 1;
+    int64_t delay = BACK_OFF_UNIT * count * count;
+    delay += p->view->random % (uint32_t)(delay / 2 < BACK_OFF_MAX ? delay / 2 + 1 : BACK_OFF_MAX);
+    if (delay > BACK_OFF_MAX)
+        delay = BACK_OFF_MAX;
+    tree_put_int(failure, "consecutiveFailCount", count);
+    tree_put_string(failure, "lastFailedVMIUID", kube_uid(vmi));
+    tree_put_string(failure, "retryAfterTimestamp",
+                    kube_time(p->view->now + delay * SECOND, time));
+}
+
+/* Turns a start into a wait while the back-off of the last failure lasts. */
+static void hold_back(struct planner *p)
+{
+    int64_t after;
+    const char *text = tree_text(kube_path(p->status, "startFailure.retryAfterTimestamp"), NULL);
+    if (p->intent != VM_START || text == NULL || kube_time_parse(text, &after) < 0 ||
+        after <= p->view->now)
+        return;
+    p->intent = VM_BACK_OFF;
+    p->plan->requeue_ns = (uint64_t)(after - p->view->now);
+}
+
+/* --- strategies --- */
+
+static void follow_rerun_on_failure(struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    bool before = str_equal(tree_text(json_get(p->status, "runStrategy"), NULL), "RerunOnFailure");
+    if (!before)
+        condition_remove(p->conditions, "Completed");
+    if (vmi == NULL) {
+        if (!condition_is(p->conditions, "Completed", "True"))
+            p->intent = VM_START;
+        return;
+    }
+    if (!vmi_is_final(p))
+        return;
+    if (strcmp(vmi_phase(vmi), "Succeeded") == 0) {
+        /* Written before the instance goes, or the next reconcile would start another. */
+        struct condition done = {"Completed", "True", "GuestShutDown",
+                                 "the guest has shut down; a start request runs it again"};
+        bool known = condition_is(p->conditions, "Completed", "True");
+        condition_set(p->conditions, &done, p->view->now);
+        if (!known)
+            return;
+    }
+    p->intent = VM_STOP;
+}
+
+static void follow_strategy(struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    if (!strategy_is(p, "RerunOnFailure"))
+        condition_remove(p->conditions, "Completed");
+    if (strategy_is(p, "Always"))
+        p->intent = vmi == NULL ? VM_START : vmi_is_final(p) ? VM_STOP : VM_LEAVE;
+    else if (strategy_is(p, "Once"))
+        p->intent = vmi == NULL ? VM_START : VM_LEAVE;
+    else if (strategy_is(p, "Halted"))
+        p->intent = vmi != NULL ? VM_STOP : VM_LEAVE;
+    else if (strategy_is(p, "RerunOnFailure"))
+        follow_rerun_on_failure(p);
+}
+
+static bool strategy_is_known(const char *strategy)
+{
+    static const char *const known[] = {"Always", "Halted", "Manual", "RerunOnFailure", "Once"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(strategy, known[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* --- creation and deletion --- */
+
+static void set_failure(struct planner *p, const char *reason, const char *message)
+{
+    struct condition failure = {"Failure", "True", reason, message};
+    const char *said =
+        tree_text(json_get(kube_condition(p->conditions, "Failure"), "message"), "");
+    if (strcmp(said, message) != 0)
+        plan_event(&p->plan->events, true, reason, "Sync", "%s", message);
+    condition_set(p->conditions, &failure, p->view->now);
+}
+
+static cJSON *render_vmi(const struct planner *p)
+{
+    const cJSON *vm = p->view->vm, *template = kube_path(vm, "spec.template");
+    cJSON *vmi = tree_object();
+    tree_put_string(vmi, "apiVersion", KUBEVIRT_API_VERSION);
+    tree_put_string(vmi, "kind", "VirtualMachineInstance");
+    cJSON *meta = tree_put(vmi, "metadata", tree_object());
+    tree_put_string(meta, "name", kube_name(vm));
+    tree_put_string(meta, "namespace", kube_namespace(vm));
+    tree_put_copy(meta, "labels", kube_path(template, "metadata.labels"));
+    tree_put_copy(meta, "annotations", kube_path(template, "metadata.annotations"));
+    int64_t generation = 0;
+    (void)json_int64(kube_path(vm, "metadata.generation"), &generation);
+    tree_put_format(tree_need_object(meta, "annotations"), ANNOTATION_VM_GENERATION, "%lld",
+                    (long long)generation);
+    tree_push_string(tree_put(meta, "finalizers", tree_array()), FINALIZER_VMI);
+    tree_push(tree_put(meta, "ownerReferences", tree_array()), kube_make_owner_ref(&kind_vm, vm));
+    tree_put_copy(vmi, "spec", json_get(template, "spec"));
+    if (p->start_paused)
+        tree_put_string(tree_need_object(vmi, "spec"), "startStrategy", "Paused");
+    return vmi;
+}
+
+static void plan_start(struct planner *p)
+{
+    if (p->view->spec == NULL) {
+        char text[DIAGNOSTIC_TEXT_MAX] = "the template cannot be read";
+        for (size_t i = 0; i < p->view->diagnostics->list.count; i++) {
+            const struct vmspec_diagnostic *d = &p->view->diagnostics->list.item[i];
+            if (d->severity == VMSPEC_ERROR) {
+                vmspec_diagnostic_text(d, text, sizeof(text));
+                break;
+            }
+        }
+        set_failure(p, "FailedCreate", text);
+        p->intent = VM_LEAVE;
+        return;
+    }
+    p->plan->create_vmi = render_vmi(p);
+    plan_event(&p->plan->events, false, "SuccessfulCreate", "Create",
+               "Started the virtual machine by creating the new virtual machine instance %s",
+               kube_name(p->view->vm));
+}
+
+static void plan_stop(struct planner *p)
+{
+    if (p->view->vmi == NULL || kube_deleting(p->view->vmi))
+        return;
+    p->plan->delete_vmi = true;
+    plan_event(&p->plan->events, false, "SuccessfulDelete", "Delete",
+               "Stopped the virtual machine by deleting the virtual machine instance %s",
+               kube_name(p->view->vmi));
+}
+
+static bool owns(const cJSON *vm, const cJSON *vmi)
+{
+    const cJSON *ref = kube_controller_ref(vmi);
+    return str_equal(tree_text(json_get(ref, "uid"), NULL), kube_uid(vm));
+}
+
+static void plan_life(struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    if (p->strategy == NULL || !strategy_is_known(p->strategy)) {
+        bool both = json_get(json_get(p->view->vm, "spec"), "running") != NULL;
+        set_failure(p, "InvalidSpecification",
+                    p->strategy != NULL ? "spec.runStrategy: must be one of Always, Halted, Manual, "
+                                          "RerunOnFailure, Once"
+                    : both ? "spec.running: Running and RunStrategy are mutually exclusive. Note that "
+                             "Running is deprecated, please use RunStrategy instead"
+                           : "spec.runStrategy: RunStrategy must be specified");
+        return;
+    }
+    if (vmi != NULL && !owns(p->view->vm, vmi)) {
+        set_failure(p, "FailedCreate",
+                    "a VirtualMachineInstance of this name exists that this VirtualMachine does "
+                    "not own; delete it, or take another name");
+        return;
+    }
+    condition_remove(p->conditions, "Failure");
+    count_failure(p);
+    drop_met_requests(p);
+    if (!follow_request(p))
+        follow_strategy(p);
+    hold_back(p);
+    if (p->intent == VM_START)
+        plan_start(p);
+    else if (p->intent == VM_STOP)
+        plan_stop(p);
+    if (vmi != NULL && !vmi_is_final(p) && json_get(p->status, "startFailure") != NULL &&
+        strcmp(vmi_phase(vmi), "Running") == 0 && p->plan->requeue_ns == 0)
+        p->plan->requeue_ns = EARLY_FAILURE; /* to forget the failures of a machine that now runs */
+    tree_put_string(p->status, "runStrategy", p->strategy);
+}
+
+static void plan_deletion(struct planner *p)
+{
+    cJSON *meta = tree_need_object(p->plan->vm, "metadata");
+    cJSON *list = tree_need_array(meta, "finalizers"), *item;
+    if (p->view->vmi != NULL && owns(p->view->vm, p->view->vmi)) {
+        p->intent = VM_STOP;
+        plan_stop(p);
+        return;
+    }
+    cJSON_ArrayForEach(item, list)
+    {
+        if (str_equal(tree_text(item, NULL), FINALIZER_VM)) {
+            cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
+            return;
+        }
+    }
+}
+
+void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
+{
+    *ret = (struct vm_plan){.vm = tree_copy(view->vm)};
+    struct planner p = {.view = view, .plan = ret, .strategy = vm_run_strategy(view->vm)};
+    p.status = tree_need_object(ret->vm, "status");
+    p.conditions = tree_need_array(p.status, "conditions");
+    if (kube_deleting(view->vm)) {
+        plan_deletion(&p);
+    } else {
+        if (!kube_has_finalizer(view->vm, FINALIZER_VM)) {
+            cJSON *meta = tree_need_object(ret->vm, "metadata");
+            tree_push_string(tree_need_array(meta, "finalizers"), FINALIZER_VM);
+        }
+        plan_life(&p);
+    }
+    vm_status_fill(view, p.intent, p.status);
+}
+
+void vm_plan_failed_create(struct vm_plan *plan, const char *message, int64_t now)
+{
+    cJSON *status = tree_need_object(plan->vm, "status");
+    struct condition failure = {"Failure", "True", "FailedCreate", message};
+    condition_set(tree_need_array(status, "conditions"), &failure, now);
+    tree_put_bool(status, "created", false);
+}
+
+void vm_plan_done(struct vm_plan *plan)
+{
+    cJSON_Delete(plan->vm);
+    cJSON_Delete(plan->create_vmi);
+    planned_events_done(&plan->events);
+}

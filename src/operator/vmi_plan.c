@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmi_plan.h"
+#include "kinds.h"
+#include "pod_state.h"
+#include "tree.h"
+#include <podvisor/cleanup.h>
+#include <podvisor/str.h>
+#include <string.h>
+
+/* What is carried from step to step while a plan is made. */
+struct planner {
+    const struct vmi_view *view;
+    struct vmi_plan *plan;
+    cJSON *status, *conditions;
+    struct pod_state pod; /* when view->pod is not NULL */
+};
+
+bool vmi_phase_is_final(const char *phase)
+{
+    return strcmp(phase, "Succeeded") == 0 || strcmp(phase, "Failed") == 0;
+}
+
+const char *vmi_phase(const cJSON *vmi)
+{
+    return tree_text(kube_path(vmi, "status.phase"), "");
+}
+
+static const char *phase_of(const struct planner *p)
+{
+    return tree_text(json_get(p->status, "phase"), "");
+}
+
+static bool phase_is(const struct planner *p, const char *phase)
+{
+    return strcmp(phase_of(p), phase) == 0;
+}
+
+static void set_phase(struct planner *p, const char *phase)
+{
+    char time[KUBE_TIME_SIZE];
+    if (phase_is(p, phase))
+        return;
+    tree_put_string(p->status, "phase", phase);
+    cJSON *stamp =
+        tree_push(tree_need_array(p->status, "phaseTransitionTimestamps"), tree_object());
+    tree_put_string(stamp, "phase", phase);
+    tree_put_string(stamp, "phaseTransitionTimestamp", kube_time(p->view->now, time));
+}
+
+static void set_condition(struct planner *p, const char *type, const char *status,
+                          const char *reason, const char *message)
+{
+    struct condition condition = {type, status, reason, message};
+    condition_set(p->conditions, &condition, p->view->now);
+}
+
+static void add_finalizer(struct planner *p)
+{
+    if (kube_has_finalizer(p->plan->vmi, FINALIZER_VMI))
+        return;
+    cJSON *meta = tree_need_object(p->plan->vmi, "metadata");
+    tree_push_string(tree_need_array(meta, "finalizers"), FINALIZER_VMI);
+}
+
+static void remove_finalizer(struct planner *p)
+{
+    cJSON *meta = tree_need_object(p->plan->vmi, "metadata");
+    cJSON *list = tree_need_array(meta, "finalizers"), *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (str_equal(tree_text(item, NULL), FINALIZER_VMI)) {
+            cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
+            return;
+        }
+    }
+}
+
+/* Not supported and not fatal: one condition names every field, one event when that changes. */
+static void report_unsupported(struct planner *p)
+{
+    const struct vmspec_diagnostics *diag = p->view->diagnostics;
+    char text[DIAGNOSTIC_TEXT_MAX];
+    cleanup_free char *all = NULL;
+    for (size_t i = 0; i < diag->list.count; i++) {
+        vmspec_diagnostic_text(&diag->list.item[i], text, sizeof(text));
+        char *more = all == NULL ? xstrdup(text) : xasprintf("%s; %s", all, text);
+        free(all);
+        all = more;
+    }
+    if (all == NULL) {
+        condition_remove(p->conditions, "FieldsSupported");
+        return;
+    }
+    const char *said = tree_text(
+        json_get(kube_condition(p->conditions, "FieldsSupported"), "message"), "");
+    if (strcmp(said, all) == 0)
+        return;
+    set_condition(p, "FieldsSupported", "False", "UnsupportedFields", all);
+    plan_event(&p->plan->events, true, "UnsupportedFields", "Sync", "%s", all);
+}
+
+/* Nothing will run: an instance's specification cannot be changed. */
+static void refuse(struct planner *p)
+{
+    const struct vmspec_diagnostics *diag = p->view->diagnostics;
+    char text[DIAGNOSTIC_TEXT_MAX] = "the specification cannot be read";
+    for (size_t i = 0; i < diag->list.count; i++) {
+        if (diag->list.item[i].severity == VMSPEC_ERROR) {
+            vmspec_diagnostic_text(&diag->list.item[i], text, sizeof(text));
+            break;
+        }
+    }
+    set_condition(p, "Synchronized", "False", "FailedCreate", text);
+    tree_put_string(p->status, "reason", "InvalidSpecification");
+    set_phase(p, "Failed");
+    plan_event(&p->plan->events, true, "FailedCreate", "Create", "%s", text);
+}
+
+static void plan_pod(struct planner *p)
+{
+    const struct vmi_view *view = p->view;
+    if (view->missing_claim != NULL) {
+        cleanup_free char *text =
+            xasprintf("PVC %s/%s does not exist, waiting for it to appear",
+                      kube_namespace(view->vmi), view->missing_claim);
+        if (strcmp(condition_reason(p->conditions, "Synchronized"), "FailedPvcNotFound") != 0)
+            plan_event(&p->plan->events, true, "FailedPvcNotFound", "Create", "%s", text);
+        set_condition(p, "Synchronized", "False", "FailedPvcNotFound", text);
+        return;
+    }
+    struct pod_input input = {view->config, view->vmi, view->spec, view->claims, view->claim_count};
+    p->plan->create_pod = pod_render(&input);
+    condition_remove(p->conditions, "Synchronized");
+    set_phase(p, "Scheduling");
+    plan_event(&p->plan->events, false, "SuccessfulCreate", "Create",
+               "Created virtual machine pod %s", kube_name(p->plan->create_pod));
+}
+
+static void plan_end(struct planner *p, bool good, const char *message)
+{
+    set_phase(p, good ? "Succeeded" : "Failed");
+    if (good)
+        plan_event(&p->plan->events, false, "Stopped", "Sync",
+                   "The VirtualMachineInstance was shut down.");
+    else
+        plan_event(&p->plan->events, true, "Stopped", "Sync",
+                   "The VirtualMachineInstance crashed.%s%s", *message != '\0' ? " " : "", message);
+    if (!good && *message != '\0')
+        tree_put_string(p->status, "reason", message);
+}
+
+/* Sidecars, or a kubelet that has not noticed, must not keep the pod of an ended machine. */
+static void plan_delete_pod(struct planner *p, int64_t grace)
+{
+    if (p->pod.deleting)
+        return;
+    p->plan->delete_pod = true;
+    p->plan->delete_grace = grace;
+}
+
+static void report_problem(struct planner *p)
+{
+    const struct pod_state *pod = &p->pod;
+    if (pod->unschedulable != NULL)
+        set_condition(p, "PodScheduled", "False",
+                      tree_text(json_get(pod->unschedulable, "reason"), "Unschedulable"),
+                      tree_text(json_get(pod->unschedulable, "message"), ""));
+    else
+        condition_remove(p->conditions, "PodScheduled");
+    if (pod->waiting_reason != NULL) {
+        const char *reason = strcmp(pod->waiting_reason, "ImagePullBackOff") == 0
+                                 ? "ImagePullBackOff"
+                                 : "ErrImagePull";
+        bool image = strstr(pod->waiting_reason, "Image") != NULL;
+        set_condition(p, "Synchronized", "False", image ? reason : pod->waiting_reason,
+                      pod->waiting_message);
+    } else {
+        condition_remove(p->conditions, "Synchronized");
+    }
+}
+
+static bool node_is_lost(const struct vmi_view *view)
+{
+    return view->node != NULL &&
+           condition_is(kube_path(view->node, "status.conditions"), "Ready", "Unknown");
+}
+
+static void plan_running(struct planner *p)
+{
+    bool starts = !phase_is(p, "Running") && !phase_is(p, "Unknown");
+    if (node_is_lost(p->view)) {
+        if (!phase_is(p, "Unknown"))
+            plan_event(&p->plan->events, true, "NodeUnresponsive", "Sync",
+                       "node %s does not answer; the machine may be running there", p->pod.node);
+        set_phase(p, "Unknown");
+        tree_put_string(p->status, "reason", "NodeUnresponsive");
+        return;
+    }
+    if (str_equal(tree_text(json_get(p->status, "reason"), NULL), "NodeUnresponsive"))
+        cJSON_DeleteItemFromObjectCaseSensitive(p->status, "reason");
+    if (starts)
+        set_phase(p, "Scheduled");
+    set_phase(p, "Running");
+    if (starts)
+        plan_event(&p->plan->events, false, "Started", "Sync", "VirtualMachineInstance started.");
+}
+
+static void plan_with_pod(struct planner *p)
+{
+    if (phase_is(p, "Pending"))
+        set_phase(p, "Scheduling");
+    report_problem(p);
+    switch (p->pod.compute) {
+    case COMPUTE_ENDED:
+        plan_end(p, p->pod.exit_code == 0, p->pod.message);
+        if (!p->pod.finished)
+            plan_delete_pod(p, 0);
+        break;
+    case COMPUTE_RUNNING:
+        plan_running(p);
+        break;
+    case COMPUTE_NONE:
+        if (p->pod.deleting) /* evicted, or deleted by hand, before it ran */
+            plan_end(p, false, "the pod was deleted before the machine started");
+        break;
+    }
+}
+
+static void plan_life(struct planner *p)
+{
+    if (vmi_phase_is_final(phase_of(p)))
+        return;
+    if (p->view->spec == NULL) {
+        refuse(p);
+        return;
+    }
+    report_unsupported(p);
+    if (p->view->pod != NULL)
+        plan_with_pod(p);
+    else if (phase_is(p, "Pending"))
+        plan_pod(p);
+    else
+        plan_end(p, false, "the pod is gone");
+}
+
+/* Seconds that a deletion leaves the guest. */
+static int64_t grace_of(const struct vmi_view *view)
+{
+    int64_t grace = 30;
+    (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
+                         NULL);
+    return grace < 0 ? 0 : grace + 30;
+}
+
+static void plan_deletion(struct planner *p)
+{
+    bool final = vmi_phase_is_final(phase_of(p));
+    if (p->view->pod == NULL) {
+        if (!final)
+            set_phase(p, "Failed"); /* how it ended was not seen, or it never ran */
+        remove_finalizer(p);
+        return;
+    }
+    if (p->pod.compute == COMPUTE_ENDED && !final)
+        plan_end(p, p->pod.exit_code == 0, p->pod.message);
+    if (p->pod.deleting)
+        return;
+    plan_delete_pod(p, p->pod.compute == COMPUTE_RUNNING ? grace_of(p->view) : 0);
+    plan_event(&p->plan->events, false, "SuccessfulDelete", "Delete",
+               "Deleted virtual machine pod %s", kube_name(p->view->pod));
+}
+
+static void set_ready(struct planner *p)
+{
+    const cJSON *pod = p->view->pod;
+    const cJSON *ready = kube_condition(kube_path(pod, "status.conditions"), "Ready");
+    if (pod == NULL)
+        set_condition(p, "Ready", "False", "PodNotExists",
+                      "virt-launcher pod has not yet been scheduled");
+    else if (p->pod.deleting)
+        set_condition(p, "Ready", "False", "PodTerminating", "virt-launcher pod is terminating");
+    else if (!phase_is(p, "Running"))
+        set_condition(p, "Ready", "False", "GuestNotRunning",
+                      "Guest VM is not reported as running");
+    else if (ready == NULL)
+        set_condition(p, "Ready", "False", "PodConditionMissing",
+                      "virt-launcher pod is missing the Ready condition");
+    else
+        set_condition(p, "Ready", tree_text(json_get(ready, "status"), "False"),
+                      tree_text(json_get(ready, "reason"), NULL),
+                      tree_text(json_get(ready, "message"), NULL));
+}
+
+static bool starts_paused(const struct vmi_view *view)
+{
+    return view->spec != NULL && view->spec->start_paused;
+}
+
+static void set_paused(struct planner *p)
+{
+    bool paused = starts_paused(p->view) && phase_is(p, "Running");
+    if (paused)
+        set_condition(p, "Paused", "True", "PausedByUser", "VMI was paused by user");
+    else
+        condition_remove(p->conditions, "Paused");
+    if (p->view->pod == NULL || p->pod.compute != COMPUTE_RUNNING || p->pod.deleting)
+        return;
+    const cJSON *conditions = kube_path(p->view->pod, "status.conditions");
+    const char *want = paused ? "False" : "True";
+    if (!condition_is(conditions, READINESS_GATE, want))
+        p->plan->gate = want;
+}
+
+static void set_migratable(struct planner *p)
+{
+    set_condition(p, "LiveMigratable", "False", "NotMigratable",
+                  "podvisor does not migrate running machines");
+}
+
+void vmi_plan_make(const struct vmi_view *view, struct vmi_plan *ret)
+{
+    *ret = (struct vmi_plan){.vmi = tree_copy(view->vmi)};
+    struct planner p = {.view = view, .plan = ret};
+    p.status = tree_need_object(ret->vmi, "status");
+    p.conditions = tree_need_array(p.status, "conditions");
+    if (view->pod != NULL)
+        pod_state_read(view->pod, &p.pod);
+    if (*phase_of(&p) == '\0')
+        set_phase(&p, "Pending");
+    if (kube_deleting(view->vmi)) {
+        plan_deletion(&p);
+    } else if (!kube_has_finalizer(view->vmi, FINALIZER_VMI)) {
+        add_finalizer(&p); /* before anything exists that would have to be cleaned up */
+        return;
+    } else {
+        plan_life(&p);
+    }
+    set_ready(&p);
+    set_paused(&p);
+    set_migratable(&p);
+    vmi_status_fill(view, p.status);
+}
+
+void vmi_plan_failed_create(struct vmi_plan *plan, const char *reason, const char *message,
+                            int64_t now)
+{
+    cJSON *status = tree_need_object(plan->vmi, "status");
+    cJSON *stamps = tree_need_array(status, "phaseTransitionTimestamps");
+    struct condition condition = {"Synchronized", "False", reason, message};
+    condition_set(tree_need_array(status, "conditions"), &condition, now);
+    tree_put_string(status, "phase", "Pending");
+    cJSON *last = cJSON_GetArrayItem(stamps, cJSON_GetArraySize(stamps) - 1);
+    if (str_equal(tree_text(json_get(last, "phase"), NULL), "Scheduling"))
+        cJSON_Delete(cJSON_DetachItemViaPointer(stamps, last));
+}
+
+void vmi_plan_done(struct vmi_plan *plan)
+{
+    cJSON_Delete(plan->vmi);
+    cJSON_Delete(plan->create_pod);
+    planned_events_done(&plan->events);
+}
