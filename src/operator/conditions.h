@@ -9,7 +9,7 @@
 
 struct condition {
     const char *type;
-    const char *status; /* "True", "False", "Unknown" */
+    const char *status;           /* "True", "False", "Unknown" */
     const char *reason, *message; /* NULL: none */
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The kinds of objects the operator reads and writes, and the names KubeVirt gives things on them. */
+/* The kinds of objects the operator reads and writes, and the names KubeVirt gives things on them.
+ */
 #ifndef PODVISOR_OPERATOR_KINDS_H
 #define PODVISOR_OPERATOR_KINDS_H
 

@@ -146,9 +146,8 @@ static void put_labels(cJSON *meta, const struct pod_input *input)
     cJSON *labels = tree_put(meta, "labels", tree_object());
     const char *name = kube_name(input->vmi);
     cleanup_free char *hostname = pod_hostname(input->spec);
-    cleanup_free char *id = strlen(name) <= POD_LABEL_MAX
-                                ? xstrdup(name)
-                                : hashed_name("", name, name, POD_LABEL_MAX);
+    cleanup_free char *id =
+        strlen(name) <= POD_LABEL_MAX ? xstrdup(name) : hashed_name("", name, name, POD_LABEL_MAX);
     json_for_each (label, kube_path(input->vmi, "metadata.labels"))
         tree_put_copy(labels, label->string, label);
     tree_put_string(labels, LABEL_APP, LABEL_APP_LAUNCHER);
@@ -189,9 +188,10 @@ static cJSON *render_metadata(const struct pod_input *input)
 /* Parts of an instance's spec that mean the same in a pod's. */
 static void put_scheduling(cJSON *pod, const struct pod_input *input)
 {
-    static const char *const same[] = {"affinity",          "tolerations",   "topologySpreadConstraints",
-                                       "priorityClassName", "schedulerName", "dnsPolicy",
-                                       "dnsConfig",         "subdomain"};
+    static const char *const same[] = {
+        "affinity",          "tolerations",   "topologySpreadConstraints",
+        "priorityClassName", "schedulerName", "dnsPolicy",
+        "dnsConfig",         "subdomain"};
     const cJSON *spec = json_get(input->vmi, "spec");
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         tree_put_copy(pod, same[i], json_get(spec, same[i]));

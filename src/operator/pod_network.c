@@ -45,8 +45,8 @@ static char *interface_flag(const struct vmspec *spec, const struct vmspec_inter
 cJSON *pod_podnet(const struct pod_input *input)
 {
     const struct vmspec *spec = input->spec;
-    cJSON *container = pod_container("podnet", input->config->launcher_image,
-                                     input->config->launcher_pull_policy);
+    cJSON *container =
+        pod_container("podnet", input->config->launcher_image, input->config->launcher_pull_policy);
     cJSON *command = tree_put(container, "command", tree_array());
     cleanup_free char *hostname = pod_hostname(spec);
     const char *const words[] = {"/usr/bin/podnet", "--lease-dir", PATH_NET, "--uid", "107",

@@ -19,9 +19,9 @@ static const cJSON *status_of(const cJSON *pod, const char *list, const char *na
 static bool is_problem(const char *reason)
 {
     static const char *const problems[] = {
-        "ErrImagePull",         "ImagePullBackOff",     "InvalidImageName",    "ErrImageNeverPull",
-        "RegistryUnavailable",  "ImageInspectError",    "CreateContainerError", "RunContainerError",
-        "CreateContainerConfigError"};
+        "ErrImagePull",         "ImagePullBackOff",    "InvalidImageName",
+        "ErrImageNeverPull",    "RegistryUnavailable", "ImageInspectError",
+        "CreateContainerError", "RunContainerError",   "CreateContainerConfigError"};
     for (size_t i = 0; i < sizeof(problems) / sizeof(problems[0]); i++) {
         if (strcmp(reason, problems[i]) == 0)
             return true;
@@ -62,7 +62,8 @@ static void read_compute(const cJSON *pod, struct pod_state *ret)
         ret->compute = COMPUTE_ENDED;
         if (json_int64(json_get(ended, "exitCode"), &code))
             ret->exit_code = (int)code;
-        ret->message = tree_text(json_get(ended, "message"), tree_text(json_get(ended, "reason"), ""));
+        ret->message =
+            tree_text(json_get(ended, "message"), tree_text(json_get(ended, "reason"), ""));
     } else if (kube_path(status, "state.running") != NULL) {
         ret->compute = COMPUTE_RUNNING;
     }
@@ -77,7 +78,8 @@ static void read_failure(const cJSON *pod, struct pod_state *ret)
     ret->compute = COMPUTE_ENDED;
     ret->message = failure_message(pod, "initContainerStatuses");
     if (ret->message == NULL)
-        ret->message = tree_text(json_get(status, "message"), tree_text(json_get(status, "reason"), ""));
+        ret->message =
+            tree_text(json_get(status, "message"), tree_text(json_get(status, "reason"), ""));
 }
 
 void pod_state_read(const cJSON *pod, struct pod_state *ret)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Building and comparing JSON trees for objects of the API. Everything here aborts when out of memory
- * (podvisor/str.h): an operator is started again. Any thread; a tree belongs to one at a time.
+ * Building and comparing JSON trees for objects of the API. Everything here aborts when out of
+ * memory (podvisor/str.h): an operator is started again. Any thread; a tree belongs to one at a
+ * time.
  */
 #ifndef PODVISOR_OPERATOR_TREE_H
 #define PODVISOR_OPERATOR_TREE_H

@@ -3,8 +3,8 @@
 #include "kinds.h"
 #include "tree.h"
 #include "vmi_plan.h"
-#include <podvisor/clock.h>
 #include <podvisor/cleanup.h>
+#include <podvisor/clock.h>
 #include <podvisor/str.h>
 #include <string.h>
 
@@ -47,7 +47,8 @@ static bool strategy_is(const struct planner *p, const char *strategy)
 
 static cJSON *first_request(struct planner *p)
 {
-    return cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(p->status, "stateChangeRequests"), 0);
+    return cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(p->status, "stateChangeRequests"),
+                              0);
 }
 
 static bool request_is(const cJSON *request, const char *action)
@@ -75,10 +76,10 @@ static void drop_met_requests(struct planner *p)
     while ((request = first_request(p)) != NULL) {
         const char *uid = tree_text(json_get(request, "uid"), "");
         bool there = p->view->vmi != NULL;
-        bool met = request_is(request, "Start")
-                       ? there && !vmi_is_final(p) && !kube_deleting(p->view->vmi)
-                   : request_is(request, "Stop") ? !there || strcmp(uid, kube_uid(p->view->vmi)) != 0
-                                                 : true;
+        bool met =
+            request_is(request, "Start") ? there && !vmi_is_final(p) && !kube_deleting(p->view->vmi)
+            : request_is(request, "Stop") ? !there || strcmp(uid, kube_uid(p->view->vmi)) != 0
+                                          : true;
         if (!met)
             return;
         drop_request(p);
@@ -96,8 +97,7 @@ static bool follow_request(struct planner *p)
         return true;
     }
     p->intent = VM_START;
-    p->start_paused =
-        str_equal(tree_text(kube_path(request, "data.paused"), NULL), "true");
+    p->start_paused = str_equal(tree_text(kube_path(request, "data.paused"), NULL), "true");
     condition_remove(p->conditions, "Completed");
     return true;
 }
@@ -154,8 +154,7 @@ static void count_failure(struct planner *p)
         delay = BACK_OFF_MAX;
     tree_put_int(failure, "consecutiveFailCount", count);
     tree_put_string(failure, "lastFailedVMIUID", kube_uid(vmi));
-    tree_put_string(failure, "retryAfterTimestamp",
-                    kube_time(p->view->now + delay * SECOND, time));
+    tree_put_string(failure, "retryAfterTimestamp", kube_time(p->view->now + delay * SECOND, time));
 }
 
 /* Turns a start into a wait while the back-off of the last failure lasts. */
@@ -227,8 +226,7 @@ static bool strategy_is_known(const char *strategy)
 static void set_failure(struct planner *p, const char *reason, const char *message)
 {
     struct condition failure = {"Failure", "True", reason, message};
-    const char *said =
-        tree_text(json_get(kube_condition(p->conditions, "Failure"), "message"), "");
+    const char *said = tree_text(json_get(kube_condition(p->conditions, "Failure"), "message"), "");
     if (strcmp(said, message) != 0)
         plan_event(&p->plan->events, true, reason, "Sync", "%s", message);
     condition_set(p->conditions, &failure, p->view->now);
@@ -299,12 +297,13 @@ static void plan_life(struct planner *p)
     const cJSON *vmi = p->view->vmi;
     if (p->strategy == NULL || !strategy_is_known(p->strategy)) {
         bool both = json_get(json_get(p->view->vm, "spec"), "running") != NULL;
-        set_failure(p, "InvalidSpecification",
-                    p->strategy != NULL ? "spec.runStrategy: must be one of Always, Halted, Manual, "
-                                          "RerunOnFailure, Once"
-                    : both ? "spec.running: Running and RunStrategy are mutually exclusive. Note that "
-                             "Running is deprecated, please use RunStrategy instead"
-                           : "spec.runStrategy: RunStrategy must be specified");
+        set_failure(
+            p, "InvalidSpecification",
+            p->strategy != NULL ? "spec.runStrategy: must be one of Always, Halted, Manual, "
+                                  "RerunOnFailure, Once"
+            : both ? "spec.running: Running and RunStrategy are mutually exclusive. Note that "
+                     "Running is deprecated, please use RunStrategy instead"
+                   : "spec.runStrategy: RunStrategy must be specified");
         return;
     }
     if (vmi != NULL && !owns(p->view->vm, vmi)) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What to do about one VirtualMachine: a pure function from the object and its instance to what should
- * be. Run strategies, requests and printable status are KubeVirt's (pkg/virt-controller/watch/vm/vm.go).
+ * What to do about one VirtualMachine: a pure function from the object and its instance to what
+ * should be. Run strategies, requests and printable status are KubeVirt's
+ * (pkg/virt-controller/watch/vm/vm.go).
  */
 #ifndef PODVISOR_OPERATOR_VM_PLAN_H
 #define PODVISOR_OPERATOR_VM_PLAN_H
@@ -11,7 +12,7 @@
 
 struct vm_view {
     const cJSON *vm;
-    const cJSON *vmi; /* the instance of that name; NULL: none */
+    const cJSON *vmi;          /* the instance of that name; NULL: none */
     const struct vmspec *spec; /* NULL: the template is wrong; see `diagnostics` */
     const struct vmspec_diagnostics *diagnostics;
     int64_t now;     /* wall time, ns */
@@ -31,7 +32,8 @@ void vm_plan_done(struct vm_plan *plan);
 /* Changes the plan's status to say that the instance could not be made. */
 void vm_plan_failed_create(struct vm_plan *plan, const char *message, int64_t now);
 
-/* The run strategy an object asks for: its own words, or that of `running`; NULL: neither or both. */
+/* The run strategy an object asks for: its own words, or that of `running`; NULL: neither or both.
+ */
 const char *vm_run_strategy(const cJSON *vm);
 
 /* vm_status.c: conditions, printableStatus and the rest, from object, instance and intent. */

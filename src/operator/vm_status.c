@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a VirtualMachine's status says: setPrintableStatus and the conditions of KubeVirt's vm.go. */
+/* What a VirtualMachine's status says: setPrintableStatus and the conditions of KubeVirt's vm.go.
+ */
 #include "kinds.h"
 #include "tree.h"
 #include "vm_plan.h"
@@ -214,8 +215,9 @@ void vm_status_fill(const struct vm_view *view, enum vm_intent intent, cJSON *st
     mirror_conditions(view, conditions);
     set_restart_required(view, conditions);
     set_supported(view, conditions);
-    if (view->vmi != NULL || json_get(status, "created") != NULL)
-        tree_put_bool(status, "created", view->vmi != NULL);
+    bool created = view->vmi != NULL || intent == VM_START;
+    if (created || json_get(status, "created") != NULL)
+        tree_put_bool(status, "created", created);
     if (condition_is(conditions, "Ready", "True") || json_get(status, "ready") != NULL)
         tree_put_bool(status, "ready", condition_is(conditions, "Ready", "True"));
     if (json_int64(kube_path(view->vm, "metadata.generation"), &generation)) {

@@ -91,8 +91,8 @@ static void report_unsupported(struct planner *p)
         condition_remove(p->conditions, "FieldsSupported");
         return;
     }
-    const char *said = tree_text(
-        json_get(kube_condition(p->conditions, "FieldsSupported"), "message"), "");
+    const char *said =
+        tree_text(json_get(kube_condition(p->conditions, "FieldsSupported"), "message"), "");
     if (strcmp(said, all) == 0)
         return;
     set_condition(p, "FieldsSupported", "False", "UnsupportedFields", all);
@@ -120,9 +120,8 @@ static void plan_pod(struct planner *p)
 {
     const struct vmi_view *view = p->view;
     if (view->missing_claim != NULL) {
-        cleanup_free char *text =
-            xasprintf("PVC %s/%s does not exist, waiting for it to appear",
-                      kube_namespace(view->vmi), view->missing_claim);
+        cleanup_free char *text = xasprintf("PVC %s/%s does not exist, waiting for it to appear",
+                                            kube_namespace(view->vmi), view->missing_claim);
         if (strcmp(condition_reason(p->conditions, "Synchronized"), "FailedPvcNotFound") != 0)
             plan_event(&p->plan->events, true, "FailedPvcNotFound", "Create", "%s", text);
         set_condition(p, "Synchronized", "False", "FailedPvcNotFound", text);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What to do about one VirtualMachineInstance: a pure function from what is known (the instance, its pod, its
- * claims, its node) to what should be. It makes no call, so it may be interrupted, repeated and
- * tested at every point of an object's life; src/operator/vmi_controller.c carries the plan out.
+ * What to do about one VirtualMachineInstance: a pure function from what is known (the instance,
+ * its pod, its claims, its node) to what should be. It makes no call, so it may be interrupted,
+ * repeated and tested at every point of an object's life; src/operator/vmi_controller.c carries the
+ * plan out.
  *
- * Phases and conditions are KubeVirt's (pkg/virt-controller/watch/vmi/lifecycle.go; for what its node
- * agent does there, pkg/virt-handler/vm.go): Pending -> Scheduling -> Scheduled -> Running -> Succeeded or
- * Failed. The kubelet is our node agent: compute runs is Scheduled and Running, its exit code is the end.
+ * Phases and conditions are KubeVirt's (pkg/virt-controller/watch/vmi/lifecycle.go; for what its
+ * node agent does there, pkg/virt-handler/vm.go): Pending -> Scheduling -> Scheduled -> Running ->
+ * Succeeded or Failed. The kubelet is our node agent: compute runs is Scheduled and Running, its
+ * exit code is the end.
  */
 #ifndef PODVISOR_OPERATOR_VMI_PLAN_H
 #define PODVISOR_OPERATOR_VMI_PLAN_H
@@ -19,9 +21,9 @@
 struct vmi_view {
     const struct pod_config *config;
     const cJSON *vmi;
-    const cJSON *pod;  /* the launcher pod; NULL: none */
-    const cJSON *node; /* the pod's node; NULL: unknown */
-    const struct vmspec *spec;             /* NULL: the specification is wrong; see `diagnostics` */
+    const cJSON *pod;          /* the launcher pod; NULL: none */
+    const cJSON *node;         /* the pod's node; NULL: unknown */
+    const struct vmspec *spec; /* NULL: the specification is wrong; see `diagnostics` */
     const struct vmspec_diagnostics *diagnostics;
     const struct pod_claim *claims;
     size_t claim_count;
@@ -30,11 +32,11 @@ struct vmi_view {
 };
 
 struct vmi_plan {
-    cJSON *vmi;            /* as it should be; only metadata and status differ */
-    cJSON *create_pod;     /* NULL: none */
+    cJSON *vmi;        /* as it should be; only metadata and status differ */
+    cJSON *create_pod; /* NULL: none */
     bool delete_pod;
-    int64_t delete_grace;  /* seconds */
-    const char *gate;      /* the readiness gate's status to set on the pod; NULL: as it is */
+    int64_t delete_grace; /* seconds */
+    const char *gate;     /* the readiness gate's status to set on the pod; NULL: as it is */
     struct planned_events events;
 };
 

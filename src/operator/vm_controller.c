@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The controller of VirtualMachines: gathers what vm_plan.h asks for and carries the plan out. */
+#include "kinds.h"
+#include "operator.h"
+#include "tree.h"
+#include "vm_plan.h"
+#include <podvisor/cleanup.h>
+#include <podvisor/str.h>
+#include <sys/random.h>
+
+struct work {
+    struct operator* op;
+    cJSON *vm, *vmi;
+    struct vmspec *spec;
+    struct vmspec_diagnostics diagnostics;
+    struct vm_plan plan;
+};
+
+static void work_done(struct work *work)
+{
+    vm_plan_done(&work->plan);
+    vmspec_diagnostics_done(&work->diagnostics);
+    vmspec_free(work->spec);
+    cJSON_Delete(work->vm);
+    cJSON_Delete(work->vmi);
+}
+
+static int look_up(struct kube_cache *cache, const char *namespace_, const char *name, cJSON **ret,
+                   struct error *err)
+{
+    struct kube_object *object = kube_cache_get(cache, namespace_, name);
+    int r = 0;
+    if (object != NULL)
+        r = kube_object_parse(object, ret, err);
+    kube_object_unref(object);
+    return r;
+}
+
+static struct kube_call call_for(const struct work *work, const struct kube_resource *kind,
+                                 const char *name)
+{
+    return (struct kube_call){.client = work->op->client,
+                              .resource = kind,
+                              .namespace_ = kube_namespace(work->vm),
+                              .name = name};
+}
+
+/* Finalizers: written before anything that they guard. The plan's object gets the new version. */
+static int write_metadata(struct work *work, bool *ret_gone, struct error *err)
+{
+    cleanup_json cJSON *answer = NULL, *meta_only = tree_copy(work->vm);
+    tree_put_copy(meta_only, "metadata", json_get(work->plan.vm, "metadata"));
+    int r = operator_patch(work->op, &kind_vm, NULL, work->vm, meta_only, &answer, err);
+    *ret_gone = r == -ENOENT || (answer != NULL && kube_deleting(work->vm));
+    if (r < 0 || answer == NULL)
+        return r == -ENOENT ? 0 : r;
+    tree_put_copy(work->vm, "metadata", json_get(answer, "metadata"));
+    tree_put_copy(work->plan.vm, "metadata", json_get(answer, "metadata"));
+    return 0;
+}
+
+static int create_vmi(struct work *work, struct error *err)
+{
+    cleanup_json cJSON *made = NULL;
+    struct kube_call call = call_for(work, &kind_vmi, NULL);
+    if (work->plan.create_vmi == NULL)
+        return 0;
+    int r = kube_create(&call, work->plan.create_vmi, &made, err);
+    if (r == 0) {
+        kube_cache_learn(work->op->vmis, made);
+        return 0;
+    }
+    planned_events_done(&work->plan.events);
+    if (r == -EEXIST)
+        return error_set(err, EAGAIN, "the instance is there already, the cache will show it");
+    plan_event(&work->plan.events, true, "FailedCreate", "Create",
+               "Error creating virtual machine instance: %s", err->text);
+    vm_plan_failed_create(&work->plan, err->text, operator_now());
+    return r;
+}
+
+static int delete_vmi(struct work *work, struct error *err)
+{
+    if (!work->plan.delete_vmi)
+        return 0;
+    struct kube_delete_options options = {.uid = kube_uid(work->vmi), .grace_seconds = -1};
+    struct kube_call call = call_for(work, &kind_vmi, kube_name(work->vmi));
+    return kube_delete(&call, &options, err);
+}
+
+static int write_status(struct work *work, struct error *err)
+{
+    cleanup_json cJSON *answer = NULL;
+    int r = operator_patch(work->op, &kind_vm, "status", work->vm, work->plan.vm, &answer, err);
+    if (answer != NULL)
+        kube_cache_learn(work->op->vms, answer);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int carry_out(struct work *work, const char *key, struct error *err)
+{
+    bool gone = false;
+    struct error later = ERROR_INIT;
+    int r = write_metadata(work, &gone, err);
+    if (r < 0 || gone)
+        return r;
+    r = create_vmi(work, err);
+    if (r == 0)
+        r = delete_vmi(work, err);
+    if (r == -EAGAIN)
+        return r;
+    int w = write_status(work, &later);
+    if (w != -EAGAIN || work->plan.create_vmi != NULL || work->plan.delete_vmi)
+        operator_send_events(work->op, &kind_vm, work->vm, &work->plan.events);
+    if (r == 0 && w < 0) {
+        *err = later;
+        r = w;
+    }
+    if (r == 0 && work->plan.requeue_ns != 0)
+        kube_queue_add_after(work->op->vm.queue, key, work->plan.requeue_ns);
+    return r;
+}
+
+int vm_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err)
+{
+    struct work work = {.op = op};
+    struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
+    char key[KUBE_KEY_MAX];
+    kube_key(key, namespace_, name);
+    int r = look_up(op->vms, namespace_, name, &work.vm, err);
+    if (r < 0 || work.vm == NULL)
+        return r;
+    r = look_up(op->vmis, namespace_, name, &work.vmi, err);
+    if (r == 0) {
+        (void)vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error);
+        struct vm_view view = {.vm = work.vm,
+                               .vmi = work.vmi,
+                               .spec = work.spec,
+                               .diagnostics = &work.diagnostics,
+                               .now = operator_now()};
+        (void)!getrandom(&view.random, sizeof(view.random), 0);
+        vm_plan_make(&view, &work.plan);
+        r = carry_out(&work, key, err);
+    }
+    work_done(&work);
+    return r;
+}
