@@ -24,6 +24,7 @@ struct planner {
     const char *strategy;
     enum vm_intent intent;
     bool start_paused;
+    bool failed; /* a Failure condition was set in this plan */
 };
 
 const char *vm_run_strategy(const cJSON *vm)
@@ -230,6 +231,7 @@ static void set_failure(struct planner *p, const char *reason, const char *messa
     if (strcmp(said, message) != 0)
         plan_event(&p->plan->events, true, reason, "Sync", "%s", message);
     condition_set(p->conditions, &failure, p->view->now);
+    p->failed = true;
 }
 
 static cJSON *render_vmi(const struct planner *p)
@@ -312,7 +314,6 @@ static void plan_life(struct planner *p)
                     "not own; delete it, or take another name");
         return;
     }
-    condition_remove(p->conditions, "Failure");
     count_failure(p);
     drop_met_requests(p);
     if (!follow_request(p))
@@ -360,6 +361,8 @@ void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
             tree_push_string(tree_need_array(meta, "finalizers"), FINALIZER_VM);
         }
         plan_life(&p);
+        if (!p.failed)
+            condition_remove(p.conditions, "Failure");
     }
     vm_status_fill(view, p.intent, p.status);
 }

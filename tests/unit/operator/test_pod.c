@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The pod of a machine: docs/pod.md and kubevirt-api.md §5, field by field. */
+#include "kinds.h"
+#include "kit.h"
+#include "overhead.h"
+#include "pod.h"
+#include "run_suite.h"
+#include "tree.h"
+#include <podvisor/cleanup.h>
+#include <podvisor/kube.h>
+#include <podvisor/str.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct pod_config config = {
+    .launcher_image = "launcher:1", .launcher_pull_policy = "Never", .cpu_allocation_ratio = 10};
+
+static cJSON *render(cJSON *vmi, const struct pod_claim *claims, size_t claim_count)
+{
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    struct error err = ERROR_INIT;
+    ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
+    struct pod_input input = {&config, vmi, spec, claims, claim_count};
+    cJSON *pod = pod_render(&input);
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
+    cJSON_Delete(vmi);
+    return pod;
+}
+
+static void expect(const cJSON *pod, const char *path, const char *value)
+{
+    ck_assert_msg(strcmp(kit_text(pod, path), value) == 0, "%s is %s, not %s", path,
+                  kit_text(pod, path), value);
+}
+
+START_TEST(test_identity)
+{
+    cleanup_json cJSON *pod = render(kit_vmi(NULL), NULL, 0);
+    ck_assert(str_starts_with(kit_text(pod, "metadata.name"), "virt-launcher-box-"));
+    expect(pod, "metadata.namespace", "lab");
+    expect(pod, "metadata.labels.app", "web");
+    expect(pod, "metadata.labels.\"kubevirt.io\"", "virt-launcher");
+    expect(pod, "metadata.labels.\"kubevirt.io/created-by\"", "uid-1");
+    expect(pod, "metadata.labels.\"vm.kubevirt.io/name\"", "box");
+    expect(pod, "metadata.labels.\"vmi.kubevirt.io/id\"", "box");
+    expect(pod, "metadata.annotations.\"kubectl.kubernetes.io/default-container\"", "compute");
+    expect(pod, "metadata.ownerReferences[0].uid", "uid-1");
+    expect(pod, "metadata.ownerReferences[0].controller", "true");
+    expect(pod, "metadata.ownerReferences[0].kind", "VirtualMachineInstance");
+    expect(pod, "spec.restartPolicy", "Never");
+    expect(pod, "spec.enableServiceLinks", "false");
+    expect(pod, "spec.automountServiceAccountToken", "false");
+    expect(pod, "spec.terminationGracePeriodSeconds", "60");
+    expect(pod, "spec.readinessGates[0].conditionType", READINESS_GATE);
+    expect(pod, "spec.nodeSelector.\"kubevirt.io/schedulable\"", "true");
+}
+END_TEST
+
+/* The restricted profile of Pod Security: everything but podnet's user and capability. */
+START_TEST(test_restricted)
+{
+    cleanup_json cJSON *pod = render(kit_vmi(NULL), NULL, 0);
+    expect(pod, "spec.securityContext.runAsNonRoot", "true");
+    expect(pod, "spec.securityContext.runAsUser", "107");
+    expect(pod, "spec.securityContext.fsGroup", "107");
+    expect(pod, "spec.securityContext.seccompProfile.type", "RuntimeDefault");
+    const cJSON *lists[] = {kube_path(pod, "spec.containers"),
+                            kube_path(pod, "spec.initContainers")};
+    unsigned seen = 0;
+    for (size_t i = 0; i < 2; i++) {
+        json_for_each (container, lists[i]) {
+            bool podnet = strcmp(kit_text(container, "name"), "podnet") == 0;
+            seen++;
+            expect(container, "securityContext.allowPrivilegeEscalation", "false");
+            expect(container, "securityContext.readOnlyRootFilesystem", "true");
+            expect(container, "securityContext.capabilities.drop", "[\"ALL\"]");
+            expect(container, "securityContext.capabilities.add", podnet ? "[\"NET_ADMIN\"]" : "");
+            expect(container, "securityContext.runAsUser", podnet ? "0" : "");
+            expect(container, "securityContext.privileged", "");
+        }
+    }
+    ck_assert_uint_eq(seen, 4); /* podnet, container-disk; compute, kernel-boot */
+    json_for_each (volume, kube_path(pod, "spec.volumes"))
+        expect(volume, "emptyDir", "{}"); /* no hostPath, no secret */
+}
+END_TEST
+
+START_TEST(test_containers)
+{
+    cleanup_json cJSON *pod = render(kit_vmi(NULL), NULL, 0);
+    expect(pod, "spec.containers[0].name", "compute");
+    expect(pod, "spec.containers[0].command", "[\"/usr/bin/vmm\",\"run\",\"--pod\"]");
+    expect(pod, "spec.containers[0].imagePullPolicy", "Never");
+    expect(pod, "spec.containers[0].env[0].name", "PODVISOR_VMI");
+    cleanup_json cJSON *manifest = kit_yaml(kit_text(pod, "spec.containers[0].env[0].value"));
+    expect(manifest, "metadata.uid", "uid-1");
+    expect(manifest, "spec.domain.memory.guest", "128Mi");
+    expect(manifest, "status", "");
+    expect(pod, "spec.containers[0].resources.limits.\"devices.kubevirt.io/kvm\"", "1");
+    expect(pod, "spec.containers[0].resources.limits.\"devices.kubevirt.io/tun\"", "1");
+    expect(pod, "spec.containers[0].resources.requests.cpu", "100m");
+    expect(pod, "spec.containers[1].name", "kernel-boot");
+    expect(pod, "spec.containers[1].image", "guest");
+    expect(pod, "spec.containers[1].command",
+           "[\"/run/podvisor/bin/container-disk\",\"--socket\",\"/run/podvisor/vmm/images\","
+           "\"--kernel\",\"/k\",\"--initrd\",\"/i\"]");
+    expect(pod, "spec.initContainers[0].name", "podnet");
+    ck_assert_ptr_nonnull(strstr(kit_text(pod, "spec.initContainers[0].command"),
+                                 "\"name=default,binding=masquerade,mac="));
+    expect(pod, "spec.initContainers[1].command[1]", "--install");
+}
+END_TEST
+
+/* The name is a function of the uid: a second create is refused, another instance is not. */
+START_TEST(test_name)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    cleanup_free char *first = pod_name(vmi), *again = pod_name(vmi);
+    ck_assert_str_eq(first, again);
+    tree_put_string(tree_need_object(vmi, "metadata"), "uid", "uid-2");
+    cleanup_free char *other = pod_name(vmi);
+    ck_assert_str_ne(first, other);
+    char longest[254];
+    memset(longest, 'a', 253);
+    longest[230] = '.';
+    longest[253] = '\0';
+    tree_put_string(tree_need_object(vmi, "metadata"), "name", longest);
+    cleanup_free char *cut = pod_name(vmi);
+    ck_assert_uint_le(strlen(cut), 253);
+    ck_assert(str_is_dns_subdomain(cut));
+}
+END_TEST
+
+START_TEST(test_long_names)
+{
+    char name[254], volume[64];
+    memset(name, 'b', 253);
+    name[63] = name[127] = name[191] = '.';
+    name[253] = '\0';
+    memset(volume, 'v', 63);
+    volume[63] = '\0';
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put_string(tree_need_object(vmi, "metadata"), "name", name);
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    ck_assert_uint_le(strlen(kit_text(pod, "metadata.labels.\"vmi.kubevirt.io/id\"")), 63);
+    ck_assert_uint_le(strlen(kit_text(pod, "spec.hostname")), 63);
+    ck_assert(str_is_dns_label(kit_text(pod, "spec.hostname")));
+    cleanup_free char *container = pod_volume_container(volume);
+    ck_assert(str_is_dns_label(container));
+}
+END_TEST
+
+START_TEST(test_passed_on)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *spec = tree_need_object(vmi, "spec");
+    static const char *const texts[][2] = {
+        {"affinity", "{nodeAffinity: {x: 1}}"},
+        {"tolerations", "[{key: a, operator: Exists}]"},
+        {"topologySpreadConstraints",
+         "[{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]"},
+        {"dnsConfig", "{nameservers: [1.2.3.4]}"},
+        {"nodeSelector", "{disk: fast}"},
+        {"readinessProbe", "{tcpSocket: {port: 80}, periodSeconds: 3}"},
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        tree_put(spec, texts[i][0], kit_yaml(texts[i][1]));
+    tree_put_string(spec, "priorityClassName", "high");
+    tree_put_string(spec, "schedulerName", "mine");
+    tree_put_string(spec, "dnsPolicy", "None");
+    tree_put_string(spec, "subdomain", "sub");
+    tree_put_string(spec, "hostname", "host");
+    tree_put_int(spec, "terminationGracePeriodSeconds", 0);
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "spec.affinity.nodeAffinity.x", "1");
+    expect(pod, "spec.tolerations[0].key", "a");
+    expect(pod, "spec.topologySpreadConstraints[0].topologyKey", "z");
+    expect(pod, "spec.dnsConfig.nameservers[0]", "1.2.3.4");
+    expect(pod, "spec.nodeSelector.disk", "fast");
+    expect(pod, "spec.priorityClassName", "high");
+    expect(pod, "spec.schedulerName", "mine");
+    expect(pod, "spec.dnsPolicy", "None");
+    expect(pod, "spec.subdomain", "sub");
+    expect(pod, "spec.hostname", "host");
+    expect(pod, "spec.containers[0].readinessProbe.tcpSocket.port", "80");
+    expect(pod, "spec.terminationGracePeriodSeconds", "30");
+}
+END_TEST
+
+/* domain → requests and limits of compute, in bytes beside the overhead. */
+static const struct {
+    const char *domain;
+    const char *cpu_request, *cpu_limit;
+    uint64_t memory_request, memory_limit; /* without overhead; 0: none */
+    bool no_overhead;
+} sizes[] = {
+    {"{memory: {guest: 64Mi}, devices: {}}", "100m", "", 64 << 20, 0, false},
+    {"{cpu: {cores: 2, sockets: 2}, memory: {guest: 64Mi}, devices: {}}", "400m", "", 64 << 20, 0,
+     false},
+    {"{resources: {requests: {memory: 64Mi, cpu: 250m}}, devices: {}}", "250m", "", 64 << 20, 0,
+     false},
+    {"{memory: {guest: 64Mi}, resources: {requests: {memory: 32Mi}}, devices: {}}", "100m", "",
+     32 << 20, 0, false},
+    {"{resources: {requests: {memory: 64Mi}, limits: {memory: 128Mi, cpu: 2}}, devices: {}}",
+     "200m", "2", 64 << 20, 128 << 20, false},
+    {"{memory: {guest: 64Mi}, resources: {overcommitGuestOverhead: true}, devices: {}}", "100m", "",
+     64 << 20, 0, true},
+    {"{cpu: {cores: 2, dedicatedCpuPlacement: true}, memory: {guest: 64Mi}, devices: {}}", "2", "2",
+     64 << 20, 64 << 20, false},
+};
+
+START_TEST(test_sizes)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "domain", kit_yaml(sizes[_i].domain));
+    cJSON_DeleteItemFromObjectCaseSensitive(tree_need_object(vmi, "spec"), "networks");
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    const char *annotation =
+        kit_text(pod, "metadata.annotations.\"kubevirt.io/memory-overhead-bytes\"");
+    uint64_t overhead = strtoull(annotation, NULL, 10);
+    char text[32];
+    ck_assert_uint_gt(overhead, 1 << 20);
+    ck_assert_uint_le(overhead, 16 << 20); /* ARCHITECTURE.md §6 */
+    expect(pod, "spec.containers[0].resources.requests.cpu", sizes[_i].cpu_request);
+    expect(pod, "spec.containers[0].resources.limits.cpu", sizes[_i].cpu_limit);
+    snprintf(
+        text, sizeof(text), "%llu",
+        (unsigned long long)(sizes[_i].memory_request + (sizes[_i].no_overhead ? 0 : overhead)));
+    expect(pod, "spec.containers[0].resources.requests.memory", text);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)(sizes[_i].memory_limit + overhead));
+    expect(pod, "spec.containers[0].resources.limits.memory",
+           sizes[_i].memory_limit == 0 ? "" : text);
+}
+END_TEST
+
+START_TEST(test_huge_pages)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "domain",
+             kit_yaml("{memory: {guest: 64Mi, hugepages: {pageSize: 2Mi}}, devices: {}}"));
+    cJSON_DeleteItemFromObjectCaseSensitive(tree_need_object(vmi, "spec"), "networks");
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "spec.containers[0].resources.requests.hugepages-2Mi", "67108864");
+    expect(pod, "spec.containers[0].resources.limits.hugepages-2Mi", "67108864");
+    ck_assert_str_eq(kit_text(pod, "spec.containers[0].resources.requests.memory"),
+                     kit_text(pod, "metadata.annotations.\"kubevirt.io/memory-overhead-bytes\""));
+}
+END_TEST
+
+START_TEST(test_volumes)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *spec = tree_need_object(vmi, "spec");
+    tree_put(spec, "volumes",
+             kit_yaml("- {name: vmm, persistentVolumeClaim: {claimName: data}}\n"
+                      "- {name: raw, persistentVolumeClaim: {claimName: blocks, readOnly: true}}\n"
+                      "- {name: os, containerDisk: {image: disk-image, path: /disk/a.img,"
+                      " imagePullSecret: pull, imagePullPolicy: Always}}\n"
+                      "- {name: scratch, emptyDisk: {capacity: 1Gi}}\n"));
+    const struct pod_claim claims[] = {{"data", false, 0}, {"blocks", true, 0}};
+    cleanup_json cJSON *pod = render(vmi, claims, 2);
+    expect(pod, "spec.volumes[4].name", "volume0");
+    expect(pod, "spec.volumes[4].persistentVolumeClaim.claimName", "data");
+    expect(pod, "spec.volumes[5].persistentVolumeClaim.readOnly", "true");
+    expect(pod, "spec.containers[0].volumeMounts[3].mountPath", "/run/podvisor/volumes/vmm");
+    expect(pod, "spec.containers[0].volumeDevices[0].devicePath", "/dev/disks/raw");
+    expect(pod, "spec.containers[2].name", "volumeos");
+    expect(pod, "spec.containers[2].image", "disk-image");
+    expect(pod, "spec.containers[2].imagePullPolicy", "Always");
+    expect(pod, "spec.containers[2].command[3]", "--name");
+    expect(pod, "spec.containers[2].command[4]", "os");
+    expect(pod, "spec.containers[2].command[6]", "/disk/a.img");
+    expect(pod, "spec.imagePullSecrets", "[{\"name\":\"pull\"}]");
+}
+END_TEST
+
+START_TEST(test_network_flags)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *spec = tree_need_object(vmi, "spec");
+    tree_put(spec, "networks", kit_yaml("[{name: net, pod: {vmNetworkCIDR: 10.9.0.0/24}}]"));
+    tree_put(tree_need_object(tree_need_object(spec, "domain"), "devices"), "interfaces",
+             kit_yaml("[{name: net, masquerade: {}, macAddress: \"02:11:22:33:44:55\","
+                      " ports: [{port: 80, name: web}, {port: 53, protocol: UDP}]}]"));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    const char *flags = kit_text(pod, "spec.initContainers[0].command");
+    ck_assert_ptr_nonnull(strstr(flags, "\"name=net,binding=masquerade,mac=02:11:22:33:44:55,"
+                                        "cidr=10.9.0.0/24,port=tcp/80,port=udp/53\""));
+    expect(pod, "spec.containers[0].ports[0].containerPort", "80");
+    expect(pod, "spec.containers[0].ports[0].name", "web");
+    expect(pod, "spec.containers[0].ports[1].protocol", "UDP");
+}
+END_TEST
+
+START_TEST(test_no_network_no_images)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "domain",
+             kit_yaml("{memory: {guest: 64Mi}, devices: {autoattachPodInterface: false}}"));
+    cJSON_DeleteItemFromObjectCaseSensitive(tree_need_object(vmi, "spec"), "networks");
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "spec.initContainers", "");
+    expect(pod, "spec.containers[1]", "");
+    expect(pod, "spec.containers[0].resources.limits", "{\"devices.kubevirt.io/kvm\":1}");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("operator pod");
+    TCase *tcase = tcase_create("pod");
+    tcase_add_test(tcase, test_identity);
+    tcase_add_test(tcase, test_restricted);
+    tcase_add_test(tcase, test_containers);
+    tcase_add_test(tcase, test_name);
+    tcase_add_test(tcase, test_long_names);
+    tcase_add_test(tcase, test_passed_on);
+    tcase_add_loop_test(tcase, test_sizes, 0, sizeof(sizes) / sizeof(sizes[0]));
+    tcase_add_test(tcase, test_huge_pages);
+    tcase_add_test(tcase, test_volumes);
+    tcase_add_test(tcase, test_network_flags);
+    tcase_add_test(tcase, test_no_network_no_images);
+    suite_add_tcase(suite, tcase);
+    return run_suite(suite);
+}
