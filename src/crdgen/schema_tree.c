@@ -135,7 +135,7 @@ static const cJSON *lookup(struct schema_source *source, const cJSON *section, c
 {
     const cJSON *entry = json_get(section, name);
     if (entry != NULL)
-        *vec_add(&source->used) = entry;
+        vec_add(&source->used)->entry = entry;
     return entry;
 }
 
@@ -205,10 +205,12 @@ static int describe(const struct spot *spot, cJSON *schema, struct error *err)
         cJSON_IsString(spot->entry) ? spot->entry : json_get(spot->entry, "text"));
     if (text == NULL || text[0] == '\0')
         return complain(spot, err, "has no text");
-    cleanup_free char *description = description_of(text, spot->field);
-    if (!cJSON_InsertItemInArray(schema, 0, cJSON_CreateString(description)))
+    cleanup_free char *whole = description_of(text, spot->field);
+    cJSON *description = cJSON_CreateString(whole);
+    if (description == NULL)
         out_of_memory();
-    schema->child->string = xstrdup("description");
+    description->string = xstrdup("description");
+    cJSON_InsertItemInArray(schema, 0, description);
     if (cJSON_IsString(spot->entry))
         return 0;
     static const char *const copied[] = {"enum", "minimum", "maximum", "maxItems", "nullable"};
@@ -385,7 +387,7 @@ int schema_tree(struct schema_source *source, const char *kind, cJSON **ret, str
 static bool is_used(const struct schema_source *source, const cJSON *entry)
 {
     for (size_t i = 0; i < source->used.count; i++)
-        if (source->used.item[i] == entry)
+        if (source->used.item[i].entry == entry)
             return true;
     return false;
 }

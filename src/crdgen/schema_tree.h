@@ -21,10 +21,14 @@
 #include <podvisor/error.h>
 #include <podvisor/json.h>
 
+struct used_entry {
+    const cJSON *entry;
+};
+
 struct schema_source {
-    const cJSON *fields;     /* fields.yaml */
-    const cJSON *types;      /* types.yaml */
-    VEC(const cJSON *) used; /* what of both was read; vec_free() it */
+    const cJSON *fields;         /* fields.yaml */
+    const cJSON *types;          /* types.yaml */
+    VEC(struct used_entry) used; /* what of both was read; vec_free() it */
 };
 
 /*
