@@ -23,6 +23,8 @@ const struct kvm_capability kvm_capabilities[] = {
     CAP(KVM_CAP_SET_TSS_ADDR, true, "real mode on processors that need it"),
     CAP(KVM_CAP_EXT_CPUID, true, "processor identification"),
     CAP(KVM_CAP_MP_STATE, true, "starting and resetting secondary processors"),
+    CAP(KVM_CAP_XSAVE, true, "resetting the floating-point and vector registers"),
+    CAP(KVM_CAP_XCRS, false, "processors with XSAVE: resetting XCR0"),
     CAP(KVM_CAP_TSC_DEADLINE_TIMER, false, "the guest's best timer"),
     CAP(KVM_CAP_SET_IDENTITY_MAP_ADDR, false, "real mode on old Intel processors"),
     CAP(KVM_CAP_IOEVENTFD_ANY_LENGTH, false, "notifications of any width at full speed"),
@@ -183,9 +185,15 @@ int kvm_vcpu_set_sregs(int vcpu_fd, const struct kvm_sregs *sregs)
     return do_ioctl(vcpu_fd, KVM_SET_SREGS, sregs);
 }
 
-int kvm_vcpu_set_fpu(int vcpu_fd, const struct kvm_fpu *fpu)
+int kvm_vcpu_set_xsave(int vcpu_fd, const struct kvm_xsave *xsave)
 {
-    return do_ioctl(vcpu_fd, KVM_SET_FPU, fpu);
+    return do_ioctl(vcpu_fd, KVM_SET_XSAVE, xsave);
+}
+
+int kvm_vcpu_set_xcr0(int vcpu_fd, uint64_t value)
+{
+    struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = value}}};
+    return do_ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs);
 }
 
 int kvm_vcpu_set_cpuid(int vcpu_fd, const struct kvm_cpuid_table *table)

@@ -76,7 +76,8 @@ int kvm_vcpu_get_regs(int vcpu_fd, struct kvm_regs *ret_regs);
 int kvm_vcpu_set_regs(int vcpu_fd, const struct kvm_regs *regs);
 int kvm_vcpu_get_sregs(int vcpu_fd, struct kvm_sregs *ret_sregs);
 int kvm_vcpu_set_sregs(int vcpu_fd, const struct kvm_sregs *sregs);
-int kvm_vcpu_set_fpu(int vcpu_fd, const struct kvm_fpu *fpu);
+int kvm_vcpu_set_xsave(int vcpu_fd, const struct kvm_xsave *xsave);       /* §4.43 */
+int kvm_vcpu_set_xcr0(int vcpu_fd, uint64_t value);                       /* §4.45 */
 int kvm_vcpu_set_cpuid(int vcpu_fd, const struct kvm_cpuid_table *table); /* §4.20 */
 int kvm_vcpu_set_msrs(int vcpu_fd,
                       const struct kvm_msr_table *table); /* -EINVAL if one was refused */

@@ -24,6 +24,15 @@
 #define LAPIC_DELIVERY_EXTINT   (7u << 8)
 #define LAPIC_DELIVERY_NMI      (4u << 8)
 
+/* KVM_SET_XSAVE's image (SDM vol. 1 §13.4), in words of 32 bits. */
+#define XSAVE_FCW       0
+#define XSAVE_MXCSR     6
+#define XSAVE_XSTATE_BV 128
+#define XSTATE_X87      1
+#define XSTATE_SSE      2
+#define FCW_INITIAL     0x37f
+#define MXCSR_INITIAL   0x1f80
+
 /*
  * Registers that a kernel may leave behind and that must not survive a reset: above all the KVM
  * clock areas, into which KVM would go on writing after RAM was cleared.
@@ -35,9 +44,18 @@ static const struct kvm_msr_entry reset_msrs[] = {
     {.index = 0x174},                             /* IA32_SYSENTER_CS */
     {.index = 0x175},                             /* IA32_SYSENTER_ESP */
     {.index = 0x176},                             /* IA32_SYSENTER_EIP */
+    {.index = 0x1c4},                             /* IA32_XFD */
+    {.index = 0x1c5},                             /* IA32_XFD_ERR */
     {.index = 0x1d9},                             /* IA32_DEBUGCTL */
     {.index = 0x277, .data = 0x0007040600070406}, /* IA32_PAT after reset, SDM vol. 3 §11.12.4 */
     {.index = 0x38f},                             /* IA32_PERF_GLOBAL_CTRL */
+    {.index = 0x6a0},                             /* IA32_U_CET */
+    {.index = 0x6a2},                             /* IA32_S_CET */
+    {.index = 0x6a4},                             /* IA32_PL0_SSP */
+    {.index = 0x6a5},                             /* IA32_PL1_SSP */
+    {.index = 0x6a6},                             /* IA32_PL2_SSP */
+    {.index = 0x6a7},                             /* IA32_PL3_SSP */
+    {.index = 0x6a8},                             /* IA32_INTERRUPT_SSP_TABLE_ADDR */
     {.index = 0x6e0},                             /* IA32_TSC_DEADLINE */
     {.index = 0xda0},                             /* IA32_XSS */
     {.index = 0xc0000081},                        /* STAR */
@@ -99,12 +117,26 @@ static int prepare(struct vcpu *v, struct error *err)
     return g->ops->thread_started(g->ctx, err);
 }
 
+/*
+ * Everything that XSAVE manages, whatever the guest enabled: XSTATE_BV names x87 and SSE, given
+ * here, and by leaving out the others (AVX and all later ones) puts them into their initial state.
+ */
+static int reset_extended_state(struct vcpu *v)
+{
+    static const struct kvm_xsave xsave = {.region = {[XSAVE_FCW] = FCW_INITIAL,
+                                                      [XSAVE_MXCSR] = MXCSR_INITIAL,
+                                                      [XSAVE_XSTATE_BV] = XSTATE_X87 | XSTATE_SSE}};
+    int r = kvm_vcpu_set_xsave(v->fd, &xsave);
+    if (r == 0 && v->group->has_xcr0)
+        r = kvm_vcpu_set_xcr0(v->fd, XSTATE_X87);
+    return r;
+}
+
 /* Power-on state (SDM vol. 3 §9.1), except that processor 0 starts where the boot protocol says. */
 static int reset_processor(struct vcpu *v)
 {
     struct kvm_sregs sregs = v->initial_sregs;
     struct kvm_regs regs = {.rip = 0xfff0, .rflags = 2};
-    static const struct kvm_fpu fpu = {.fcw = 0x37f, .mxcsr = 0x1f80};
     static const struct kvm_debugregs debug = {.dr6 = 0xffff0ff0, .dr7 = 0x400};
     /* Nothing pending: without the flags KVM would leave NMIs and the interrupt shadow alone. */
     static const struct kvm_vcpu_events events = {.flags = KVM_VCPUEVENT_VALID_NMI_PENDING |
@@ -118,7 +150,7 @@ static int reset_processor(struct vcpu *v)
     if (r == 0)
         r = kvm_vcpu_set_lapic(v->fd, &v->initial_lapic);
     if (r == 0)
-        r = kvm_vcpu_set_fpu(v->fd, &fpu);
+        r = reset_extended_state(v);
     if (r == 0)
         r = kvm_vcpu_set_debugregs(v->fd, &debug);
     if (r == 0)
@@ -328,6 +360,7 @@ int vcpu_group_init(struct vcpu_group *group, const struct machine_config *confi
         .tsc_deadline = kvm_sys_check_extension(kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0,
         .no_hypercalls = config->no_hypercalls,
     };
+    group->has_xcr0 = kvm_sys_check_extension(kvm_fd, KVM_CAP_XCRS) > 0;
     for (r = 0; r == 0 && group->count < config->cpus;) {
         struct vcpu *v = &group->vcpu[group->count];
         v->group = group;

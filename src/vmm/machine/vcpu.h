@@ -64,6 +64,7 @@ struct vcpu_group {
     unsigned run_size;
     struct cpuid_traits traits;
     struct kvm_cpuid_table cpuid; /* KVM's supported leaves */
+    bool has_xcr0;                /* the processor has XSAVE, and KVM gives access to XCR0 */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t changed;

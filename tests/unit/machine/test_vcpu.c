@@ -28,8 +28,11 @@ static struct kernel {
     atomic_uint entries; /* KVM_RUNs that got as far as the guest */
     atomic_uint regs_set;
     atomic_ullong rip;
+    struct kvm_xsave xsave; /* as the reset left it: look once the guest was entered */
+    struct kvm_xcrs xcrs;
 } kernel[VCPUS];
 static unsigned created;
+static bool has_xcr0;
 
 static struct kernel *kernel_of(int fd)
 {
@@ -81,6 +84,14 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
         return RUN_SIZE;
     case KVM_GET_SUPPORTED_CPUID:
         ((struct kvm_cpuid2 *)arg)->nent = 0;
+        return 0;
+    case KVM_CHECK_EXTENSION:
+        return has_xcr0 && (intptr_t)arg == KVM_CAP_XCRS;
+    case KVM_SET_XSAVE:
+        kernel_of(fd)->xsave = *(struct kvm_xsave *)arg;
+        return 0;
+    case KVM_SET_XCRS:
+        kernel_of(fd)->xcrs = *(struct kvm_xcrs *)arg;
         return 0;
     case KVM_CREATE_VCPU:
         return create();
@@ -157,7 +168,7 @@ static void count_parked(struct loop_work *work)
 
 static const struct machine_config config = {.kvm_fd = SYS_FD, .cpus = VCPUS};
 
-static void setup(void)
+static void create_group(void)
 {
     created = parked = 0;
     start_result = 0;
@@ -173,6 +184,18 @@ static void setup(void)
                                      &parked_work, NULL),
                      0);
     ck_assert_int_eq(vcpu_group_start(&group, NULL), 0);
+}
+
+static void setup(void)
+{
+    has_xcr0 = true;
+    create_group();
+}
+
+static void setup_without_xcr0(void)
+{
+    has_xcr0 = false;
+    create_group();
 }
 
 static void teardown(void)
@@ -285,6 +308,37 @@ START_TEST(reset_sets_the_entry_once)
 }
 END_TEST
 
+/* The vector registers do not survive, and the guest has none enabled: SDM vol. 3 §9.1, table 9-1.
+ */
+static void check_extended_state(const struct kernel *k)
+{
+    struct kvm_xsave wanted = {.region = {[0] = 0x37f, [6] = 0x1f80, [128] = 3}};
+    ck_assert_mem_eq(&k->xsave, &wanted, sizeof(wanted));
+    ck_assert_uint_eq(k->xcrs.nr_xcrs, has_xcr0);
+    ck_assert_uint_eq(k->xcrs.xcrs[0].xcr, 0);
+    ck_assert_uint_eq(k->xcrs.xcrs[0].value, has_xcr0);
+}
+
+START_TEST(reset_clears_the_extended_state)
+{
+    const struct boot_entry entry = {.rip = 0x123456};
+    unsigned before[VCPUS] = {0};
+    await_parked(1);
+    for (unsigned times = 2; times < 4; times++) {
+        for (unsigned i = 0; i < VCPUS; i++) /* what the last guest left */
+            memset(&kernel[i].xsave, 0xff, sizeof(kernel[i].xsave));
+        vcpu_group_reset(&group, &entry);
+        vcpu_group_release(&group);
+        await_entries(before);
+        vcpu_group_park(&group);
+        await_parked(times);
+        for (unsigned i = 0; i < VCPUS; i++)
+            check_extended_state(&kernel[i]);
+        count_entries(before);
+    }
+}
+END_TEST
+
 /* An access that crosses a page is several exits; the vCPU does not park between them. */
 START_TEST(an_access_in_parts_is_finished_before_parking)
 {
@@ -335,6 +389,11 @@ int main(void)
     tcase_add_test(tc, reset_sets_the_entry_once);
     tcase_add_test(tc, an_access_in_parts_is_finished_before_parking);
     tcase_add_test(tc, a_thread_that_cannot_start_is_reported);
+    tcase_add_test(tc, reset_clears_the_extended_state);
     suite_add_tcase(s, tc);
+    TCase *old = tcase_create("no-xsave");
+    tcase_add_checked_fixture(old, setup_without_xcr0, teardown);
+    tcase_add_test(old, reset_clears_the_extended_state);
+    suite_add_tcase(s, old);
     return run_suite(s);
 }
