@@ -35,8 +35,9 @@ bool log_enabled(enum log_level level);
 
 /*
  * Writes one line. `component` names the part that speaks ("virtio-blk", "control"); `fields` may
- * be NULL. Text longer than 2 KiB is cut. Control characters (a guest may have chosen them) are
- * escaped.
+ * be NULL. Control characters (a guest may have chosen them) are escaped. Text longer than 2 KiB is
+ * cut, and so is a line of 4 KiB: as JSON it remains valid, loses the end of "msg" or whole fields,
+ * and says "cut":true.
  */
 void log_write(enum log_level level, const char *component, const struct log_field *fields,
                size_t field_count, const char *fmt, ...) __attribute__((format(printf, 5, 6)));

@@ -28,9 +28,13 @@ static const char *const level_name[] = {
     [LOG_LEVEL_DEBUG] = "debug",
 };
 
+/* Closes a string and the object around it. */
+#define JSON_END_CUT "\",\"cut\":true}"
+
 struct line {
     char buf[LINE_MAX_BYTES];
-    size_t len;
+    size_t len, room; /* the rest is kept: for the newline, and the end of a JSON object */
+    bool cut;
 };
 
 void log_setup(const char *program, int fd, enum log_format format, enum log_level max_level)
@@ -46,17 +50,32 @@ bool log_enabled(enum log_level level)
     return level <= settings.max_level;
 }
 
-/* One byte is always kept for the newline. */
-static void put_char(struct line *l, char c)
+/* All of it or nothing, and nothing more once something did not fit. */
+static void put_bytes(struct line *l, const char *bytes, size_t len)
 {
-    if (l->len < sizeof(l->buf) - 1)
-        l->buf[l->len++] = c;
+    l->cut = l->cut || len > l->room - l->len;
+    if (l->cut)
+        return;
+    memcpy(l->buf + l->len, bytes, len);
+    l->len += len;
 }
 
 static void put_raw(struct line *l, const char *s)
 {
-    for (; *s != '\0'; s++)
-        put_char(l, *s);
+    put_bytes(l, s, strlen(s));
+}
+
+static void put_char(struct line *l, char c)
+{
+    put_bytes(l, &c, 1);
+}
+
+/* The end of something that was begun, cut or not: in the space that was kept for it. */
+static void put_end(struct line *l, const char *s)
+{
+    size_t len = strlen(s);
+    memcpy(l->buf + l->len, s, len);
+    l->len += len;
 }
 
 /* The same escapes serve both forms: a JSON string body, and text that cannot drive a terminal. */
@@ -71,9 +90,9 @@ static void put_escaped(struct line *l, const char *s, bool json)
             snprintf(esc, sizeof(esc), "\\u%04x", c);
             put_raw(l, esc);
         } else {
-            if (json && (c == '"' || c == '\\'))
-                put_char(l, '\\');
-            put_char(l, (char)c);
+            const char pair[2] = {'\\', (char)c};
+            bool quote = json && (c == '"' || c == '\\');
+            put_bytes(l, quote ? pair : pair + 1, quote ? 2 : 1);
         }
     }
 }
@@ -97,9 +116,25 @@ static void put_number(struct line *l, int64_t num)
     put_raw(l, buf);
 }
 
-static void format_json(struct line *l, enum log_level level, const char *component,
-                        const struct log_field *fields, size_t count, const char *text)
+static void put_json_field(struct line *l, const struct log_field *field)
 {
+    put_raw(l, ",\"");
+    put_escaped(l, field->key, true);
+    put_raw(l, "\":");
+    if (field->str == NULL) {
+        put_number(l, field->num);
+        return;
+    }
+    put_char(l, '"');
+    put_escaped(l, field->str, true);
+    put_char(l, '"');
+}
+
+/* A line that is too long loses the end of its text, or whole fields: it remains an object. */
+static void format_json(struct line *l, enum log_level level, const char *component,
+                        const struct log_field *fields, size_t count, const char *text, bool cut)
+{
+    l->room -= strlen(JSON_END_CUT);
     put_raw(l, "{\"time\":\"");
     put_time(l);
     put_raw(l, "\",\"level\":\"");
@@ -108,20 +143,15 @@ static void format_json(struct line *l, enum log_level level, const char *compon
     put_escaped(l, component, true);
     put_raw(l, "\",\"msg\":\"");
     put_escaped(l, text, true);
-    put_char(l, '"');
-    for (size_t i = 0; i < count; i++) {
-        put_raw(l, ",\"");
-        put_escaped(l, fields[i].key, true);
-        put_raw(l, "\":");
-        if (fields[i].str != NULL) {
-            put_char(l, '"');
-            put_escaped(l, fields[i].str, true);
-            put_char(l, '"');
-        } else {
-            put_number(l, fields[i].num);
-        }
+    put_end(l, "\"");
+    size_t whole = l->len;
+    for (size_t i = 0; i < count && !l->cut; i++) {
+        put_json_field(l, &fields[i]);
+        if (!l->cut)
+            whole = l->len;
     }
-    put_char(l, '}');
+    l->len = whole;
+    put_end(l, cut || l->cut ? JSON_END_CUT + 1 : "}");
 }
 
 static void format_text(struct line *l, enum log_level level, const char *component,
@@ -157,13 +187,15 @@ void log_write(enum log_level level, const char *component, const struct log_fie
     char text[TEXT_MAX_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    bool cut = vsnprintf(text, sizeof(text), fmt, ap) >= (int)sizeof(text);
     va_end(ap);
 
     struct line l;
     l.len = 0;
+    l.room = sizeof(l.buf) - 1;
+    l.cut = false;
     if (settings.format == LOG_FORMAT_JSON)
-        format_json(&l, level, component, fields, field_count, text);
+        format_json(&l, level, component, fields, field_count, text, cut);
     else
         format_text(&l, level, component, fields, field_count, text);
     l.buf[l.len++] = '\n';
