@@ -250,9 +250,11 @@ static void print_spec(const struct vmspec *spec)
            spec->name);
     printf("cpus: %u\nmemory: %llu MiB\n", spec->cpu.count,
            (unsigned long long)spec->memory.guest >> 20);
-    printf("boot: %s\n", spec->kernel.given              ? "kernel"
-                         : spec->boot == VMSPEC_BOOT_EFI ? "UEFI firmware"
-                                                         : "BIOS firmware");
+    if (spec->kernel.given)
+        printf("boot: kernel\n");
+    else
+        printf("boot: %s firmware, which `vmm run` refuses: %s\n",
+               spec->boot == VMSPEC_BOOT_EFI ? "UEFI" : "BIOS", PLAN_NO_FIRMWARE);
     for (size_t i = 0; i < spec->disks.count; i++) {
         const struct vmspec_disk *disk = &spec->disks.item[i];
         printf("disk: %s, %s%s\n", disk->name,

@@ -211,9 +211,7 @@ static int check_memory(struct plan *plan, struct error *err)
 static int check(struct plan *plan, struct error *err)
 {
     if (plan->kernel == NULL)
-        return error_set(err, EINVAL,
-                         "there is no kernel to boot, and firmware that would boot a disk is not "
-                         "supported; give a kernel with --kernel FILE");
+        return error_set(err, EINVAL, "there is no kernel to boot, and " PLAN_NO_FIRMWARE);
     if (plan->console == CONSOLE_FILE && plan->console_path == NULL)
         return error_set(err, EINVAL, "--console file needs a path: --console file=PATH");
     int r = check_names(plan, err);

@@ -52,6 +52,10 @@ struct plan {
     bool debug_exit;
 };
 
+/* Why a machine without a kernel is refused, after whatever names the machine. */
+#define PLAN_NO_FIRMWARE \
+    "firmware that would boot a disk is not supported; give a kernel with --kernel FILE"
+
 /*
  * Fills *plan (large: keep it static) from flags and, if there is one, their manifest. What
  * `options` point to must live as long. Returns 0 or a negative errno; *plan is undefined then.

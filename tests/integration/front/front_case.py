@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -20,10 +21,10 @@ class FrontCase(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         (self.folder / "kernel").write_bytes(KERNEL.read_bytes())
 
-    def vmm(self, *args, prefix=(), env=None, **options):
+    def vmm(self, *args, prefix=(), env=None, program=VMM, **options):
         environment = {**os.environ, "PODVISOR_MONITOR": str(BIN / "fake-monitor"), **(env or {})}
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run([*prefix, VMM, *map(str, args)], cwd=self.folder, env=environment,
+        return subprocess.run([*prefix, str(program), *map(str, args)], cwd=self.folder, env=environment,
                               capture_output=True, text=True, timeout=60, **options)
 
     def file(self, name, size=0, content=None):
@@ -34,6 +35,13 @@ class FrontCase(unittest.TestCase):
             with open(path, "wb") as f:
                 f.truncate(size)
         return path
+
+    def copy_programs(self):
+        """To where another user can reach them: the build may be in root's home."""
+        self.folder.chmod(0o777)
+        for name in ("vmm", "fake-monitor"):
+            shutil.copy(BIN / name, self.folder / name)
+        return {"program": self.folder / "vmm", "env": {"PODVISOR_MONITOR": str(self.folder / "fake-monitor")}}
 
     def listing(self):
         """Everything in the folder with its size and time: what a refused start must not change."""

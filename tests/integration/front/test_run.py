@@ -178,6 +178,18 @@ spec:
 """
 
 
+INSTANCE = """\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: lark}
+spec:
+  domain:
+    FIRMWARE
+    memory: {guest: 64Mi}
+    devices: {autoattachPodInterface: false}
+"""
+
+
 class Manifests(FrontCase):
     def setUp(self):
         super().setUp()
@@ -249,12 +261,21 @@ class Manifests(FrontCase):
                 self.file("vm.yaml", content=self.text.replace("cpu: {cores: 2}", wrong))
                 self.refused(told, "vm.yaml")
 
+    def test_inspect_says_what_run_refuses(self):
+        for firmware, name in (("", "BIOS"), ("firmware: {bootloader: {efi: {secureBoot: false}}}", "UEFI")):
+            self.file("vm.yaml", content=INSTANCE.replace("FIRMWARE", firmware))
+            done = self.vmm("inspect", "vm.yaml")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertRegex(done.stdout, rf"(?m)^boot: {name} firmware, which `vmm run` refuses: .*--kernel FILE$")
+            self.refused("there is no kernel to boot", "vm.yaml")
+
     def test_inspect(self):
         done = self.vmm("inspect", "vm.yaml")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertIn("manifest: VirtualMachine web\ncpus: 2\nmemory: 100 MiB\n", done.stdout)
         self.assertIn("disk: root, containerDisk\n", done.stdout)
         self.assertIn("network card: default, 52:54:00:00:00:01\n", done.stdout)
+        self.assertIn("boot: kernel\n", done.stdout)
         self.file("vm.yaml", content=self.text.replace("cores", "coers"))
         done = self.vmm("inspect", "vm.yaml")
         self.assertEqual(done.returncode, 1)
@@ -396,9 +417,9 @@ class Kvm(FrontCase):
             self.skipTest("needs root, setpriv and KVM")
         if os.stat("/dev/kvm").st_mode & 0o006:
             self.skipTest("everybody may open /dev/kvm here")
-        self.folder.chmod(0o777)
-        said = self.refused("no permission to open /dev/kvm", "--kernel", "kernel", "--control",
-                            "sock", prefix=["setpriv", "--reuid=65534", "--clear-groups"])
+        said = self.refused("no permission to open /dev/kvm", "--kernel", "kernel", "--control", "sock",
+                            prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+                            **self.copy_programs())
         self.assertRegex(said, "usermod -aG|udev rule")
 
 
