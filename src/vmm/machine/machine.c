@@ -10,12 +10,15 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define DEVICE_POLL_NS      NSEC_PER_MSEC
 #define TRIPLE_FAULT_WINDOW (60 * NSEC_PER_SEC)
 #define TRIPLE_FAULT_MAX    5
 #define CONSOLE_FLUSH_MS    1000
 #define CONTROL_FLUSH_MS    200
+#define TERMINATION_MAX     65536 /* bytes: more than the termination message's file ever holds */
 
 const char *machine_state_name(enum machine_state state)
 {
@@ -400,6 +403,30 @@ static int create_control(struct machine *m, struct error *err)
     return r;
 }
 
+static bool is_regular_file(int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/*
+ * A monitor that was taken over shall not fill the host's file system by way of a raw disk: nothing
+ * grows beyond the largest. The limit is the process's, so not where log or console are files,
+ * which may become as long as they like. After all of guest RAM, which may be a file, has its size.
+ */
+static int limit_file_size(struct machine *m, struct error *err)
+{
+    if (is_regular_file(STDERR_FILENO) || is_regular_file(m->config->console_out_fd))
+        return 0;
+    uint64_t largest = TERMINATION_MAX;
+    for (unsigned i = 0; i < m->devices.image_count; i++) {
+        uint64_t size = m->devices.image[i].geometry.size;
+        if (size > largest)
+            largest = size;
+    }
+    return sandbox_limit_file_size(largest, m->config->sandbox, err);
+}
+
 int machine_create(struct machine *m, const struct machine_config *config, struct error *err)
 {
     m->config = config;
@@ -429,6 +456,8 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
                             &m->devices.mmio, &m->loop, &m->parked_work, err);
     if (r == 0)
         r = machine_devices_create(&m->devices, m, err);
+    if (r == 0)
+        r = limit_file_size(m, err);
     if (r < 0)
         terminal_restore(&m->terminal); /* before somebody prints why */
     return r;

@@ -154,6 +154,22 @@ int sandbox_process(const struct sandbox_config *config, struct error *err)
     return r < 0 ? error_wrap(err, "sandbox") : 0;
 }
 
+int sandbox_limit_file_size(uint64_t bytes, enum machine_sandbox mode, struct error *err)
+{
+    if (mode == MACHINE_SANDBOX_OFF)
+        return 0;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+        return error_sys(err, errno, "sandbox: cannot read the limit of file sizes");
+    if (limit.rlim_max > bytes)
+        limit.rlim_max = bytes;
+    if (limit.rlim_cur > limit.rlim_max)
+        limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+        return error_sys(err, errno, "sandbox: cannot limit file sizes");
+    return 0;
+}
+
 int sandbox_thread(enum sandbox_class thread_class, enum machine_sandbox mode, struct error *err)
 {
     if (mode == MACHINE_SANDBOX_OFF)

@@ -19,6 +19,7 @@
 #include <podvisor/error.h>
 #include <podvisor/machine_config.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/resource.h>
 
 /* Who runs when we were started as root: KubeVirt's uid for the same purpose. */
@@ -54,6 +55,13 @@ struct sandbox_info {
  * Returns 0 or a negative errno; after an error the process is good for reporting it only.
  */
 int sandbox_process(const struct sandbox_config *config, struct error *err);
+
+/*
+ * No thread of the process can make a file larger than `bytes` from now on: a write that would ends
+ * with EFBIG (whoever calls this ignores SIGXFSZ). Returns 0 (also in MACHINE_SANDBOX_OFF) or a
+ * negative errno.
+ */
+int sandbox_limit_file_size(uint64_t bytes, enum machine_sandbox mode, struct error *err);
 
 /*
  * Installs the calling thread's filter, for good. Call after sandbox_process(). Returns 0 (also in

@@ -118,6 +118,25 @@ class Descriptors(unittest.TestCase):
         vmm.call("status")
         self.assertNotIn(b"hunter2", pathlib.Path(f"/proc/{vmm.pid}/environ").read_bytes())
 
+    def file_size_limit(self, *flags):
+        disks = []
+        for size in (1 << 20, 3 << 20):
+            disks.append(lib.new_folder(self) / "disk.img")
+            with open(disks[-1], "wb") as image:
+                image.truncate(size)
+        vmm = Vmm(self, "--disk", f"path={disks[0]},format=raw", "--disk", f"path={disks[1]},format=raw", *flags)
+        vmm.call("status")
+        limits = pathlib.Path(f"/proc/{vmm.pid}/limits").read_text()
+        return re.search(r"^Max file size +(\w+) +(\w+) ", limits, re.M).groups()
+
+    def test_no_file_grows_beyond_the_largest_disk(self):
+        for flags in ((), ("--memory-backing", "memfd")):
+            self.assertEqual(self.file_size_limit(*flags), (str(3 << 20),) * 2, flags)
+
+    def test_a_console_file_may_grow(self):
+        path = lib.new_folder(self) / "console"
+        self.assertEqual(self.file_size_limit("--console", f"file={path}"), ("unlimited",) * 2)
+
     def test_no_core_dumps_and_no_debuggers(self):
         vmm = Vmm(self).ready()
         vmm.call("status")

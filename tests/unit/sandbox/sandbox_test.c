@@ -110,6 +110,7 @@ static const struct attempt forbidden[] = {
     {SANDBOX_WORKER, MACHINE_SANDBOX_ON, SYS_fallocate, {-1, 0, 0, 0}, 0},
     {SANDBOX_WORKER, MACHINE_SANDBOX_ON, SYS_epoll_ctl, {-1, 0, 0, 0}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_socket, {AF_UNIX, SOCK_STREAM, 0}, 0},
+    {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_newfstatat, {AT_FDCWD, 0, 0, AT_EMPTY_PATH}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mmap, {0, 0, PROT_READ, 0, -1}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_brk, {0}, 0},
     {SANDBOX_MAIN, MACHINE_SANDBOX_ON, SYS_mprotect, {0, 0, PROT_EXEC}, 0},
