@@ -29,6 +29,8 @@ NETWORK = f"ip={GUEST_IP}::{HOST_IP}:255.255.255.0::eth0:off"
 PORT_TO_GUEST, PORT_FROM_GUEST = 5001, 5002
 TRANSFER = 10 * MIB
 MEMORY = 256 * MIB  # Linux reports free pages only while 128 MiB (32 blocks of 4 MiB) are free
+SMALL, FREED = 96 * MIB, 24 * MIB
+NO_REPORTING = "page_reporting.page_reporting_order=99"  # no block is that large: only the balloon gives memory back
 BALLOON = 48 * MIB  # far more than the kernel keeps in lists of its own or in blocks that are not wholly free
 
 
@@ -271,11 +273,31 @@ class Panic(LinuxCase):
         self.assertIn("GUEST panicking", vmm.console.text())
 
     def test_compressed_kernel(self):
-        """A bzImage by the 64-bit entry, with four processors."""
+        """A bzImage by the 64-bit entry, with four processors; a balloon takes memory that it used and freed."""
         vmm = Vmm(self, "--initrd", self.guest / "initramfs.cpio", "--cpus", "4", kernel=self.guest / "bzImage",
-                  cmdline=self.command_line("podvisor.test=info"))
-        vmm.expect_end(0, "PowerOff", 2 * BOOT)  # where it is emulated, unpacking takes as long as booting
-        self.assertIn("info cpu online=4 ", vmm.console.text())
+                  memory=f"{SMALL >> 20}Mi",
+                  cmdline=self.command_line("podvisor.test=info,balloon,idle podvisor.balloon_wait=1",
+                                            f"podvisor.balloon_mib={FREED >> 20}", NO_REPORTING))
+        vmm.console.expect("GUEST ok info", 2 * BOOT)  # where it is emulated, unpacking takes as long as booting
+        vmm.console.expect("info cpu online=4 ")
+        self.expect(vmm, "ok balloon .*")
+        self.check_inflation(vmm)
+        vmm.process.send_signal(signal.SIGTERM)
+        vmm.expect_end(0, "PowerOff", STEP)
+
+    def check_inflation(self, vmm):
+        """The balloon is larger than all that was never touched: some of what it takes is resident."""
+        def resident():
+            return lib.memory_of(vmm.pid, SMALL)[0] << 10
+        before = resident()
+        taken = SMALL - before + FREED // 2
+        self.assertEqual(vmm.ctl("balloon", str(SMALL - taken)).returncode, 0)
+        lib.wait_until(lambda: vmm.call("status")["balloon"]["actualBytes"] == taken, STEP, "inflating the balloon")
+        after = resident()
+        print(f"\nguest RAM resident: {before >> 10} KiB, {after >> 10} KiB with {taken >> 10} KiB in the balloon",
+              flush=True)
+        self.assertEqual(vmm.call("metrics")["balloon"]["reportedBytes"], 0, "not by the balloon alone")
+        self.assertLessEqual(after, before - FREED // 4)
 
 
 if __name__ == "__main__":
