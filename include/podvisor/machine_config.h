@@ -15,11 +15,12 @@
 #include <stdint.h>
 
 #define MACHINE_CONFIG_MAGIC   0x31434d56u /* "VMC1" */
-#define MACHINE_CONFIG_VERSION 3u
+#define MACHINE_CONFIG_VERSION 4u
 
 #define MACHINE_CPU_MAX     64
 #define MACHINE_DISK_MAX    16
 #define MACHINE_NET_MAX     8
+#define MACHINE_KEEP_MAX    (MACHINE_DISK_MAX + 2)
 #define MACHINE_NAME_MAX    64   /* with NUL */
 #define MACHINE_CMDLINE_MAX 4096 /* with NUL */
 #define MACHINE_SERIAL_MAX  21   /* virtio 1.2 §5.2.6.1: 20 bytes, and NUL */
@@ -93,7 +94,13 @@ struct machine_config {
     uint32_t log_format, log_level; /* enum log_format, enum log_level */
     uint32_t sandbox;               /* enum machine_sandbox */
     uint8_t debug_exit;             /* isa-debug-exit at port 0xf4 */
+    uint8_t start_paused;           /* the guest waits for the request `resume` */
+    uint8_t reboot_terminates;      /* a reboot by the guest ends the process, exit code 0 */
     uint64_t exec_time_ns;          /* CLOCK_MONOTONIC when the front started; for metrics */
+
+    /* Held open, and nothing else: whoever is at their other ends lives as long as the machine. */
+    uint32_t keep_fd_count;
+    int32_t keep_fd[MACHINE_KEEP_MAX];
 };
 
 #endif

@@ -78,6 +78,8 @@ static void pass_fds(const struct machine_config *config, int config_fd)
         pass_fd(config->disk[i].fd);
     for (unsigned i = 0; i < config->net_count; i++)
         pass_fd(config->net[i].tap_fd);
+    for (unsigned i = 0; i < config->keep_fd_count; i++)
+        pass_fd(config->keep_fd[i]);
 }
 
 /* The environment may hold secrets, and the monitor needs none of it but what instrumented builds

@@ -86,10 +86,16 @@ static void complete_pause(struct machine *m)
     m->pause_token = 0;
 }
 
-/* The guest can run: lets it, or leaves it paused if that was asked for meanwhile. */
+/* The guest can run: lets it. */
 static void enter_running(struct machine *m)
 {
     m->state = MACHINE_RUNNING;
+    if (m->first_run_ns == 0) {
+        m->first_run_ns = clock_now_ns();
+        log_debug(
+            "machine", "guest started %llu us after exec",
+            (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
+    }
     vcpu_group_release(&m->vcpus);
     if (m->button_wanted)
         press_button(m);
@@ -154,11 +160,10 @@ static void all_parked(struct loop_work *work)
             machine_end(m, MACHINE_EXIT_INTERNAL, "StartFailed", "%s", err.text);
             return;
         }
-        m->first_run_ns = clock_now_ns();
-        enter_running(m);
-        log_debug(
-            "machine", "guest started %llu us after exec",
-            (unsigned long long)((m->first_run_ns - m->config->exec_time_ns) / NSEC_PER_USEC));
+        if (m->config->start_paused)
+            enter_paused(m);
+        else
+            enter_running(m);
         break;
     case MACHINE_PAUSING:
         enter_paused(m);
@@ -227,9 +232,23 @@ int machine_press_power_button(struct machine *m, struct error *err)
     return 0;
 }
 
+/* The guest asked for it, or fell into it. */
+static void take_reboot(struct machine *m)
+{
+    if (m->config->reboot_terminates)
+        machine_end(m, MACHINE_EXIT_POWER_OFF, "GuestReset",
+                    "the guest rebooted, which by its reboot policy is the end");
+    else
+        (void)machine_reset(m, 0, NULL);
+}
+
 static void take_triple_fault(struct machine *m)
 {
     uint64_t now = clock_now_ns();
+    if (m->config->reboot_terminates) {
+        take_reboot(m);
+        return;
+    }
     if (now - m->triple_fault_since_ns > TRIPLE_FAULT_WINDOW) {
         m->triple_fault_since_ns = now;
         m->triple_faults = 0;
@@ -259,7 +278,7 @@ static void take_events(struct loop_work *work)
     if (events & MACHINE_EVENT_TRIPLE_FAULT)
         take_triple_fault(m);
     if (events & MACHINE_EVENT_RESET)
-        (void)machine_reset(m, 0, NULL);
+        take_reboot(m);
 }
 
 static void grace_over(struct loop_timer *timer)

@@ -6,7 +6,7 @@
  * Theory of operation. The machine is always in one state; vCPU threads and devices only report
  * events (reset wanted, power off, crash), which the main loop takes up:
  *
- *   STARTING --all parked--> RUNNING <--resume-- PAUSED
+ *   STARTING --all parked--> RUNNING <--resume-- PAUSED (there from the start, if wanted)
  *                              |  \--pause-> PAUSING --all parked--^
  *                              +--reset--> RESETTING --all parked, devices drained, RAM cleared,
  *                              |                      kernel loaded again--> RUNNING or PAUSED

@@ -46,7 +46,7 @@ static int read_config(int fd, struct error *err)
             "vmm and vmm-monitor are of different versions; install both from one build");
     }
     if (config.cpus < 1 || config.cpus > MACHINE_CPU_MAX || config.disk_count > MACHINE_DISK_MAX ||
-        config.net_count > MACHINE_NET_MAX ||
+        config.net_count > MACHINE_NET_MAX || config.keep_fd_count > MACHINE_KEEP_MAX ||
         memchr(config.cmdline, 0, sizeof(config.cmdline)) == NULL)
         return error_set(err, EINVAL, "the machine configuration is inconsistent");
     return 0;
@@ -58,6 +58,8 @@ static int open_signals(struct error *err)
     /* Both are errors of a write as well: a guest that fills its disk must not end the process. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    /* The first process of a container inherits the orphans there: the kernel reaps them. */
+    signal(SIGCHLD, SIG_IGN);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -88,6 +90,8 @@ static size_t list_fds(int *fds, int config_fd, int signal_fd)
         fds[n++] = config.disk[i].fd;
     for (unsigned i = 0; i < config.net_count; i++)
         fds[n++] = config.net[i].tap_fd;
+    for (unsigned i = 0; i < config.keep_fd_count; i++)
+        fds[n++] = config.keep_fd[i];
     return n;
 }
 
@@ -154,7 +158,7 @@ int main(int argc, char **argv)
     int signal_fd = open_signals(&err);
     if (signal_fd < 0)
         return fail(&err);
-    int fds[16 + MACHINE_DISK_MAX + MACHINE_NET_MAX];
+    int fds[16 + MACHINE_DISK_MAX + MACHINE_NET_MAX + MACHINE_KEEP_MAX];
     struct sandbox_config sandbox = {
         .mode = config.sandbox,
         .keep_fds = fds,
