@@ -14,6 +14,10 @@ static int open_failed(const char *path, const struct image_file_options *option
     switch (code) {
     case ENOENT:
         return error_set(err, code, "disk %s does not exist", path);
+    case ELOOP:
+        if (options->no_follow)
+            return error_set(err, code, "disk %s is a symbolic link, which is not followed", path);
+        break;
     case EISDIR:
         return error_set(err, code, "disk %s is a directory", path);
     case EACCES:
@@ -86,6 +90,8 @@ int image_file_open(const char *path, const struct image_file_options *options,
     int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (options->readonly ? O_RDONLY : O_RDWR);
     if (options->direct)
         flags |= O_DIRECT;
+    if (options->no_follow)
+        flags |= O_NOFOLLOW;
     cleanup_close int fd = open(path, flags);
     if (fd < 0)
         return open_failed(path, options, errno, err);

@@ -11,6 +11,7 @@
 struct image_file_options {
     bool readonly;
     bool direct; /* O_DIRECT: past the host's page cache */
+    bool no_follow; /* refuse a path that is a symbolic link */
     bool shared; /* no lock: several machines write, and have a file system that knows */
 };
 

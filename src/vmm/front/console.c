@@ -4,6 +4,7 @@
  * until the machine ends, or Ctrl-] is typed on a terminal.
  */
 #include "client.h"
+#include "pod.h"
 #include "terminal.h"
 #include "verbs.h"
 #include <podvisor/cleanup.h>
@@ -139,19 +140,21 @@ static int run(int argc, char **argv)
     int r = flags_parse(&verb_console, argc, argv, &options, &words, &err);
     if (r > 0)
         return EXIT_OK;
-    if (r == 0 && words.count + (options.control != NULL) != 1)
+    const char *socket = options.control;
+    if (socket == NULL)
+        socket = words.count > 0 ? words.word[0] : pod_control();
+    if (r == 0 && (socket == NULL || words.count + (options.control != NULL) > 1))
         r = error_set(&err, EINVAL, "which machine? `vmm console SOCKET`");
     if (r == 0) {
         signal(SIGPIPE, SIG_IGN);
-        r = attach(options.control != NULL ? options.control : words.word[0], !options.no_replay,
-                   &err);
+        r = attach(socket, !options.no_replay, &err);
     }
     return r < 0 ? report_error(&err) : EXIT_OK;
 }
 
 const struct verb verb_console = {
     .name = "console",
-    .arguments = "SOCKET",
+    .arguments = "[SOCKET]",
     .summary = "Attaches this terminal to a running machine's console.",
     .details = "Begins with the last 64 KiB that the guest printed. Ctrl-] detaches.",
     .flags = console_flags,

@@ -2,6 +2,7 @@
 /* `vmm ctl`: one request to a running machine; its result is printed as JSON: one line, or indented
  * on a terminal. */
 #include "client.h"
+#include "pod.h"
 #include "verbs.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/quantity.h>
@@ -34,18 +35,27 @@ static int set_timeout(void *options, char *value, struct error *err)
 }
 
 static const struct flag ctl_flags[] = {
-    {"control", "SOCKET", "The machine's socket; then it is not the first argument.", set_control},
+    {"control", "SOCKET",
+     "The machine's socket; then it is not the first argument. In a pod none\n"
+     "is needed.",
+     set_control},
     {"timeout", "SECONDS", "How long to wait for the answer; 0: for ever. Default: 60.",
      set_timeout},
     {.name = NULL},
 };
 
+static bool is_request(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+        if (strcmp(word, requests[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int check_request(const char *word, unsigned argument_count, struct error *err)
 {
-    bool known = false;
-    for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
-        known = known || strcmp(word, requests[i]) == 0;
-    if (!known) {
+    if (!is_request(word)) {
         error_set(err, EINVAL, "unknown request '%s'", word);
         const char *nearest =
             flags_nearest(word, requests, ARRAY_SIZE(requests), sizeof(requests[0]));
@@ -61,6 +71,14 @@ static int check_request(const char *word, unsigned argument_count, struct error
     return 0;
 }
 
+/* In a pod the first word may be the request: unless the second one is. */
+static const char *default_socket(const struct positionals *words)
+{
+    bool has_request = words->count > 0 && is_request(words->word[0]);
+    bool names_socket = words->count > 1 && is_request(words->word[1]);
+    return has_request && !names_socket ? pod_control() : NULL;
+}
+
 /* Takes socket, request and arguments apart. */
 static int read_words(const struct ctl_options *options, const struct positionals *words,
                       const char **ret_socket, const char **ret_request, char *params, size_t size,
@@ -68,6 +86,8 @@ static int read_words(const struct ctl_options *options, const struct positional
 {
     unsigned next = 0;
     const char *socket = options->control;
+    if (socket == NULL)
+        socket = default_socket(words);
     if (socket == NULL && words->count > 0)
         socket = words->word[next++];
     if (socket == NULL)
@@ -153,7 +173,7 @@ static int run(int argc, char **argv)
 
 const struct verb verb_ctl = {
     .name = "ctl",
-    .arguments = "SOCKET REQUEST",
+    .arguments = "[SOCKET] REQUEST",
     .summary = "Asks a running machine for something, over its control socket.",
     .details = "Requests:\n"
                "  status      what the machine is and does, as JSON\n"

@@ -2,10 +2,11 @@
 /*
  * From a KubeVirt manifest to a plan: what this host can provide by itself (host disks, empty
  * disks), and what a flag must give because only a cluster has it (container images, claims, pod
- * networks). Start-up, one thread; the manifest is read once and kept.
+ * networks), or the pod (pod.c). Start-up, one thread; the manifest is read once and kept.
  */
 #include "manifest.h"
 #include "plan.h"
+#include "pod.h"
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
@@ -49,6 +50,16 @@ static int load_spec(const char *path, struct vmspec **ret, struct vmspec_diagno
     return r < 0 ? error_wrap(err, "%s", path) : 0;
 }
 
+static int load_pod_spec(const char *text, struct vmspec **ret, struct vmspec_diagnostics *diag,
+                         struct error *err)
+{
+    cleanup_json cJSON *tree = NULL;
+    int r = json_parse(text, strlen(text), NULL, &tree, err);
+    if (r == 0)
+        r = vmspec_from_object(tree, ret, diag, err);
+    return r < 0 ? error_wrap(err, POD_ENV_VMI) : 0;
+}
+
 /* Where a machine's own part begins in the manifest. */
 static const char *spec_prefix(const struct vmspec *spec)
 {
@@ -57,6 +68,7 @@ static const char *spec_prefix(const struct vmspec *spec)
 
 /* What is to say about the manifest; a start that fails says only why. */
 static struct vmspec_diagnostics diagnostics;
+static const char *source;
 
 static void warn(const struct vmspec *spec, const char *field, const char *message)
 {
@@ -68,7 +80,10 @@ static void warn(const struct vmspec *spec, const char *field, const char *messa
 static int read_basics(struct plan *plan, const struct vmspec *spec,
                        const struct run_options *options, struct error *err)
 {
-    if (options->name == NULL) {
+    if (options->name == NULL && options->pod) {
+        /* For people only: a cluster's longer names are told apart by the pod. */
+        snprintf(plan->name, sizeof(plan->name), "%s", spec->name);
+    } else if (options->name == NULL) {
         int r = plan_copy(plan->name, sizeof(plan->name), spec->name, "machine's name", err);
         if (r < 0)
             return error_hint(err, "give a shorter one with --name");
@@ -83,11 +98,11 @@ static int read_basics(struct plan *plan, const struct vmspec *spec,
     plan->balloon = spec->balloon;
     plan->console = spec->serial_console ? CONSOLE_STDIO : CONSOLE_OFF;
     plan->grace_period_seconds = spec->grace_period_seconds;
-    if (spec->start_paused)
-        warn(spec, "startStrategy", "`vmm run` does not start paused; the machine runs");
-    if (spec->reboot_terminates)
-        warn(spec, "domain.rebootPolicy",
-             "`vmm run` does not end at a reboot; the machine starts over");
+    plan->start_paused = spec->start_paused;
+    plan->reboot_terminates = spec->reboot_terminates;
+    /* A pod's standard output is its log. */
+    if (options->pod && !spec->log_serial_console)
+        plan->console = CONSOLE_OFF;
     return 0;
 }
 
@@ -101,14 +116,18 @@ static int read_kernel(struct plan *plan, const struct vmspec *spec,
         plan->cmdline = kernel->args;
     if (options->kernel != NULL)
         return 0;
-    if (kernel->image != NULL)
+    plan->kernel = kernel->kernel_path;
+    plan->initrd = kernel->initrd_path;
+    if (kernel->image == NULL)
+        return 0;
+    if (!options->pod)
         return error_set(err, EINVAL,
                          "%s.domain.firmware.kernelBoot.container: the image %s can only be pulled "
                          "in a cluster; give its files with --kernel FILE%s",
                          spec_prefix(spec), kernel->image,
                          kernel->initrd_path != NULL ? " --initrd FILE" : "");
-    plan->kernel = kernel->kernel_path;
-    plan->initrd = kernel->initrd_path;
+    plan->kernel_image = plan->kernel != NULL ? kernel->image : NULL;
+    plan->initrd_image = plan->initrd != NULL ? kernel->image : NULL;
     return 0;
 }
 
@@ -116,6 +135,21 @@ static bool is_cloud_init(enum vmspec_volume_kind kind)
 {
     return kind == VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD ||
            kind == VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE;
+}
+
+static int read_pod_volume(struct plan_disk *disk, const struct vmspec *spec,
+                           const struct vmspec_disk *from, const struct run_options *options,
+                           struct error *err)
+{
+    const struct vmspec_volume *volume = vmspec_disk_volume(spec, from);
+    char field[64];
+    snprintf(field, sizeof(field), "volumes[%zu].%s", from->volume,
+             vmspec_volume_kind_name(volume->kind));
+    disk->shared = from->shareable;
+    if (volume->kind == VMSPEC_VOLUME_CONTAINER_DISK && !disk->readonly)
+        warn(spec, field, "the guest cannot write to this disk yet: it is read-only");
+    int r = pod_place_volume(options, volume, disk, err);
+    return r < 0 ? error_wrap(err, "%s.%s", spec_prefix(spec), field) : 0;
 }
 
 /* What this host can provide; everything else is an error that names the flag. */
@@ -131,6 +165,7 @@ static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
         return plan_copy(disk->path, sizeof(disk->path), volume->host_disk.path, "host disk's path",
                          err);
     case VMSPEC_VOLUME_EMPTY_DISK:
+        disk->source = PLAN_TEMPORARY;
         disk->capacity = volume->empty_disk.capacity;
         return 0;
     default:
@@ -175,6 +210,8 @@ static int read_disk(struct plan *plan, const struct vmspec *spec, const struct 
     if (option >= 0) {
         *used |= 1u << option;
         r = plan_override_disk(disk, &options->disk[option], err);
+    } else if (options->pod) {
+        r = read_pod_volume(disk, spec, from, options, err);
     } else {
         r = read_volume(disk, spec, from, err);
     }
@@ -192,6 +229,24 @@ static int find_net_option(const struct run_options *options, const char *name)
     return -1;
 }
 
+static int read_pod_interface(struct plan *plan, const struct vmspec *spec, size_t index,
+                              struct error *err)
+{
+    const char *name = spec->interfaces.item[index].name;
+    if (plan->net_count == MACHINE_NET_MAX)
+        return error_set(err, EINVAL, "%s.domain.devices.interfaces: more than %d",
+                         spec_prefix(spec), MACHINE_NET_MAX);
+    struct plan_net *net = &plan->net[plan->net_count];
+    *net = (struct plan_net){.mtu = 0};
+    int r = plan_copy(net->name, sizeof(net->name), name, "network card's name", err);
+    if (r == 0)
+        r = pod_read_lease(name, net, err);
+    if (r < 0)
+        return error_wrap(err, "%s.domain.devices.interfaces[%zu]", spec_prefix(spec), index);
+    plan->net_count++;
+    return 0;
+}
+
 static int read_interface(struct plan *plan, const struct vmspec *spec, size_t index,
                           const struct run_options *options, uint32_t *used, struct error *err)
 {
@@ -199,6 +254,8 @@ static int read_interface(struct plan *plan, const struct vmspec *spec, size_t i
     int option = find_net_option(options, nic->name);
     if (nic->link == VMSPEC_LINK_ABSENT)
         return 0;
+    if (option < 0 && options->pod)
+        return read_pod_interface(plan, spec, index, err);
     if (option < 0 && nic->automatic) {
         if (options->net_count == 0)
             warn(spec, "domain.devices.interfaces",
@@ -224,7 +281,9 @@ int plan_read_manifest(struct plan *plan, const struct run_options *options, uin
                        uint32_t *used_nets, struct error *err)
 {
     static struct vmspec *spec; /* strings of the plan point into it until the exec */
-    int r = load_spec(options->manifest, &spec, &diagnostics, err);
+    source = options->vmi != NULL ? POD_ENV_VMI : options->manifest;
+    int r = options->vmi != NULL ? load_pod_spec(options->vmi, &spec, &diagnostics, err)
+                                 : load_spec(options->manifest, &spec, &diagnostics, err);
     if (r == 0)
         r = read_basics(plan, spec, options, err);
     if (r == 0)
@@ -236,10 +295,10 @@ int plan_read_manifest(struct plan *plan, const struct run_options *options, uin
     return r;
 }
 
-void manifest_log_warnings(const char *path)
+void manifest_log_warnings(void)
 {
     for (size_t i = 0; i < diagnostics.list.count; i++)
-        log_warn("", "%s: %s: %s", path, diagnostics.list.item[i].path,
+        log_warn("", "%s: %s: %s", source, diagnostics.list.item[i].path,
                  diagnostics.list.item[i].message);
 }
 

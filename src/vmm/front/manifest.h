@@ -6,7 +6,7 @@
 #include <podvisor/error.h>
 
 /* Logs what there is to say about the manifest of the plan that was made, before the start. */
-void manifest_log_warnings(const char *path);
+void manifest_log_warnings(void);
 
 /*
  * Prints which machine the manifest at `path` describes, and everything that is to say about it.

@@ -73,13 +73,10 @@ static int open_boot_file(const char *path, const char *what, int *ret_fd, struc
     return 0;
 }
 
-static int open_kernel(const struct plan *plan, struct machine_config *config, struct error *err)
+static int check_kernel(const struct plan *plan, struct machine_config *config, struct error *err)
 {
-    int r = open_boot_file(plan->kernel, "kernel", &config->kernel_fd, err);
-    if (r < 0)
-        return r;
     struct boot_image_info info;
-    r = boot_image_identify(config->kernel_fd, &info, err);
+    int r = boot_image_identify(config->kernel_fd, &info, err);
     if (r < 0)
         return error_wrap(err, "the kernel %s", plan->kernel);
     if (info.memory_end > plan->memory)
@@ -92,9 +89,55 @@ static int open_kernel(const struct plan *plan, struct machine_config *config, s
                          "the kernel %s takes a command line of %u bytes, and this one "
                          "has %zu; shorten --cmdline",
                          plan->kernel, info.cmdline_max, strlen(plan->cmdline));
-    if (plan->initrd == NULL)
-        return 0;
-    return open_boot_file(plan->initrd, "initial RAM disk", &config->initrd_fd, err);
+    return 0;
+}
+
+static int open_kernel(const struct plan *plan, struct machine_config *config, struct error *err)
+{
+    int r = 0;
+    if (plan->kernel_image == NULL)
+        r = open_boot_file(plan->kernel, "kernel", &config->kernel_fd, err);
+    if (r == 0 && plan->kernel_image == NULL)
+        r = check_kernel(plan, config, err);
+    if (r == 0 && plan->initrd != NULL && plan->initrd_image == NULL)
+        r = open_boot_file(plan->initrd, "initial RAM disk", &config->initrd_fd, err);
+    return r;
+}
+
+static int want_images(const struct plan *plan, struct images *images, struct error *err)
+{
+    int r = 0;
+    if (plan->kernel_image != NULL)
+        r = images_want(images, IMAGE_KERNEL_BOOT, IMAGE_KERNEL, plan->kernel_image, err);
+    if (r == 0 && plan->initrd_image != NULL)
+        r = images_want(images, IMAGE_KERNEL_BOOT, IMAGE_INITRD, plan->initrd_image, err);
+    for (unsigned i = 0; r == 0 && i < plan->disk_count; i++) {
+        const struct plan_disk *disk = &plan->disk[i];
+        if (disk->source == PLAN_IMAGE)
+            r = images_want(images, IMAGE_VOLUME, disk->name, disk->image, err);
+    }
+    return r;
+}
+
+/* Waits for what comes by descriptor, and checks it as what was opened here. */
+static int take_images(const struct plan *plan, struct images *images,
+                       struct machine_config *config, struct error *err)
+{
+    int r = want_images(plan, images, err);
+    if (r == 0)
+        r = images_receive(images, err);
+    if (r < 0)
+        return r;
+    config->keep_fd_count = images_keep(images, config->keep_fd);
+    if (plan->initrd_image != NULL)
+        config->initrd_fd = images_take(images, IMAGE_KERNEL_BOOT, IMAGE_INITRD);
+    if (plan->kernel_image != NULL) {
+        config->kernel_fd = images_take(images, IMAGE_KERNEL_BOOT, IMAGE_KERNEL);
+        r = check_kernel(plan, config, err);
+        if (r < 0)
+            return error_wrap(err, "image %s", plan->kernel_image);
+    }
+    return take_image_disks(plan, images, config, err);
 }
 
 static int open_termination(const char *path, int *ret_fd, struct created *created,
@@ -136,6 +179,8 @@ static void fill_config(const struct plan *plan, struct machine_config *config)
     config->log_level = plan->log_level;
     config->sandbox = plan->sandbox;
     config->debug_exit = plan->debug_exit;
+    config->start_paused = plan->start_paused;
+    config->reboot_terminates = plan->reboot_terminates;
 }
 
 static int open_existing(const struct plan *plan, struct machine_config *config, struct error *err)
@@ -150,12 +195,14 @@ static int open_existing(const struct plan *plan, struct machine_config *config,
     return r;
 }
 
-int open_machine(const struct plan *plan, struct machine_config *config, struct created *created,
-                 struct error *err)
+int open_machine(const struct plan *plan, struct images *images, struct machine_config *config,
+                 struct created *created, struct error *err)
 {
     created->count = 0;
     fill_config(plan, config);
     int r = open_existing(plan, config, err);
+    if (r == 0 && images != NULL)
+        r = take_images(plan, images, config, err);
     if (r == 0)
         r = create_missing_disks(plan, config, created, err);
     if (r == 0)

@@ -6,11 +6,19 @@
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+/* What a file system needs beside the data that a full disk image has: CDI's default for claims. */
+#define OVERHEAD_PERCENT 6
 
 static int check_size(const struct plan_disk *disk, const struct image_geometry *geometry,
                       uint32_t block_size, struct error *err)
 {
-    if (disk->capacity != 0 && disk->capacity != geometry->size)
+    bool exact = disk->capacity != 0 && disk->source != PLAN_CLAIM_FILE;
+    if (exact && disk->capacity != geometry->size)
         return error_set(err, EINVAL,
                          "disk %s: %s has %llu bytes where %llu were asked for; correct the "
                          "capacity, or resize with `truncate -s %llu`",
@@ -45,10 +53,25 @@ static int fill_disk(const struct plan_disk *disk, int fd, const struct image_ge
     return 0;
 }
 
+/* A claim's contents are another machine's work, maybe a hostile one's. */
+static int check_claim(const struct plan_disk *disk, const struct image_geometry *geometry,
+                       struct error *err)
+{
+    if (disk->source == PLAN_CLAIM_FILE && geometry->block_device)
+        return error_set(err, EINVAL, "%s is not a regular file", disk->path);
+    if (disk->source == PLAN_CLAIM_BLOCK && !geometry->block_device)
+        return error_set(err, EINVAL, "%s is not a block device", disk->path);
+    return 0;
+}
+
 static int open_disk(const struct plan_disk *disk, struct machine_disk *ret, struct error *err)
 {
     const struct image_file_options options = {
-        .readonly = disk->readonly, .direct = disk->direct, .shared = disk->shared};
+        .readonly = disk->readonly,
+        .direct = disk->direct,
+        .shared = disk->shared,
+        .no_follow = disk->source == PLAN_CLAIM_FILE || disk->source == PLAN_CLAIM_BLOCK,
+    };
     struct image_file file;
     int r = image_file_open(disk->path, &options, &file, err);
     if (r < 0)
@@ -56,15 +79,20 @@ static int open_disk(const struct plan_disk *disk, struct machine_disk *ret, str
     if (!file.locked && !disk->shared)
         log_warn("", "disk %s: its file system has no locks, nothing keeps a second machine off it",
                  disk->path);
-    r = fill_disk(disk, file.fd, &file.geometry, ret, err);
+    r = check_claim(disk, &file.geometry, err);
+    if (r == 0)
+        r = fill_disk(disk, file.fd, &file.geometry, ret, err);
     if (r < 0)
         close(file.fd);
     return r;
 }
 
+/* A symbolic link that leads nowhere is there: it is refused, not written through. */
 static bool must_create(const struct plan_disk *disk)
 {
-    return disk->path[0] == '\0' || (disk->create && access(disk->path, F_OK) != 0);
+    struct stat st;
+    return disk->source == PLAN_TEMPORARY ||
+           (disk->create && lstat(disk->path, &st) < 0 && errno == ENOENT);
 }
 
 int open_existing_disks(const struct plan *plan, struct machine_config *config, struct error *err)
@@ -72,18 +100,83 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
     config->disk_count = plan->disk_count;
     for (unsigned i = 0; i < plan->disk_count; i++) {
         config->disk[i].fd = -1;
-        int r = must_create(&plan->disk[i]) ? 0 : open_disk(&plan->disk[i], &config->disk[i], err);
+        bool later = plan->disk[i].source == PLAN_IMAGE || must_create(&plan->disk[i]);
+        int r = later ? 0 : open_disk(&plan->disk[i], &config->disk[i], err);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-static int set_size(const struct plan_disk *disk, int fd, struct error *err)
+/* Refuses only, and never changes how a disk is read: this one cannot be written by a guest. */
+static int check_raw(int fd, struct error *err)
 {
-    if (ftruncate(fd, (off_t)disk->capacity) < 0)
+    static const char qcow2[4] = {'Q', 'F', 'I', '\xfb'};
+    char magic[sizeof(qcow2)] = "";
+    if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic) ||
+        memcmp(magic, qcow2, sizeof(magic)) != 0)
+        return 0;
+    error_set(err, ENOTSUP, "its disk is qcow2, and only raw ones are supported");
+    return error_hint(err, "convert it: `qemu-img convert -O raw`, and build the image anew");
+}
+
+/* An image is read-only, so nobody needs a lock. */
+static int take_image_disk(const struct plan_disk *disk, struct images *images,
+                           struct machine_disk *ret, struct error *err)
+{
+    struct image_geometry geometry;
+    cleanup_close int fd = images_take(images, IMAGE_VOLUME, disk->name);
+    int r = check_raw(fd, err);
+    if (r == 0)
+        r = image_geometry_read(fd, &geometry, err);
+    if (r < 0)
+        return error_wrap(err, "volume %s (image %s)", disk->name, disk->image);
+    r = fill_disk(disk, fd, &geometry, ret, err);
+    if (r == 0)
+        steal_fd(&fd);
+    return r;
+}
+
+int take_image_disks(const struct plan *plan, struct images *images, struct machine_config *config,
+                     struct error *err)
+{
+    for (unsigned i = 0; i < plan->disk_count; i++) {
+        if (plan->disk[i].source != PLAN_IMAGE)
+            continue;
+        int r = take_image_disk(&plan->disk[i], images, &config->disk[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int set_size(const struct plan_disk *disk, int fd, uint64_t size, struct error *err)
+{
+    if (ftruncate(fd, (off_t)size) < 0)
         return error_sys(err, errno, "%s: cannot make a file of %llu bytes", disk->name,
-                         (unsigned long long)disk->capacity);
+                         (unsigned long long)size);
+    return 0;
+}
+
+/*
+ * A claim without a disk gets one as large as the claim, but no larger than what its file system
+ * can hold, so that the guest never finds it full before its own is. The file is sparse.
+ */
+static int choose_claim_size(const struct plan_disk *disk, int fd, uint64_t *ret, struct error *err)
+{
+    struct statvfs fs;
+    if (fstatvfs(fd, &fs) < 0)
+        return error_sys(err, errno, "%s: cannot ask for the size of its file system", disk->name);
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    room -= room / 100 * OVERHEAD_PERCENT;
+    uint64_t size = disk->capacity != 0 && disk->capacity < room ? disk->capacity : room;
+    size -= size % MIB;
+    if (size == 0)
+        return error_set(err, ENOSPC, "%s: there is no room for a disk image in its claim",
+                         disk->name);
+    log_info("", "%s: its claim was empty; made a disk of %llu MiB", disk->name,
+             (unsigned long long)(size / MIB));
+    *ret = size;
     return 0;
 }
 
@@ -100,7 +193,7 @@ static int create_temporary(const struct plan_disk *disk, struct machine_disk *r
         return error_hint(err, "name another folder in TMPDIR");
     }
     struct image_geometry geometry;
-    int r = set_size(disk, fd, err);
+    int r = set_size(disk, fd, disk->capacity, err);
     if (r == 0)
         r = image_geometry_read(fd, &geometry, err);
     if (r == 0)
@@ -113,13 +206,16 @@ static int create_temporary(const struct plan_disk *disk, struct machine_disk *r
 static int create_disk(const struct plan_disk *disk, struct machine_disk *ret,
                        struct created *created, struct error *err)
 {
-    if (disk->path[0] == '\0')
+    if (disk->source == PLAN_TEMPORARY)
         return create_temporary(disk, ret, err);
     cleanup_close int fd = open(disk->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_sys(err, errno, "%s: cannot create %s", disk->name, disk->path);
     created_add(created, disk->path);
-    int r = set_size(disk, fd, err);
+    uint64_t size = disk->capacity;
+    int r = disk->source == PLAN_CLAIM_FILE ? choose_claim_size(disk, fd, &size, err) : 0;
+    if (r == 0)
+        r = set_size(disk, fd, size, err);
     return r < 0 ? r : open_disk(disk, ret, err);
 }
 

@@ -6,7 +6,26 @@
 #include <podvisor/vmspec.h>
 #include <string.h>
 
-#define GRACE_PERIOD_MAX 86400 /* seconds */
+#define GRACE_PERIOD_MAX  86400 /* seconds */
+#define IMAGE_TIMEOUT     300   /* seconds */
+#define IMAGE_TIMEOUT_MAX 86400 /* seconds */
+
+static int set_pod(void *options, char *value, struct error *err)
+{
+    (void)value;
+    (void)err;
+    ((struct run_options *)options)->pod = true;
+    return 0;
+}
+
+static int set_image_timeout(void *options, char *value, struct error *err)
+{
+    unsigned long n;
+    int r = flags_number(value, 1, IMAGE_TIMEOUT_MAX, &n, err);
+    if (r == 0)
+        ((struct run_options *)options)->image_timeout = (unsigned)n;
+    return r;
+}
 
 static int set_string(const char **field, const char *value, struct error *err)
 {
@@ -266,17 +285,24 @@ static int set_log(void *options, char *value, struct error *err)
     return r;
 }
 
-static int set_log_level(void *options, char *value, struct error *err)
+int options_set_log_level(struct run_options *options, const char *word, struct error *err)
 {
     static const struct flag_choice choices[] = {{"error", LOG_LEVEL_ERROR},
                                                  {"warning", LOG_LEVEL_WARN},
                                                  {"info", LOG_LEVEL_INFO},
                                                  {"debug", LOG_LEVEL_DEBUG}};
     int level;
-    int r = flags_choose(value, choices, ARRAY_SIZE(choices), &level, err);
-    if (r == 0)
-        ((struct run_options *)options)->log_level = (enum log_level)level;
-    return r;
+    int r = flags_choose(word, choices, ARRAY_SIZE(choices), &level, err);
+    if (r < 0)
+        return r;
+    options->log_level = (enum log_level)level;
+    options->has_log_level = true;
+    return 0;
+}
+
+static int set_log_level(void *options, char *value, struct error *err)
+{
+    return options_set_log_level(options, value, err);
 }
 
 static int set_sandbox(void *options, char *value, struct error *err)
@@ -315,6 +341,14 @@ static int set_no_balloon(void *options, char *value, struct error *err)
 }
 
 const struct flag run_flags[] = {
+    {"pod", NULL,
+     "In a pod of the operator: manifest, sockets, volumes and network cards\n"
+     "are where docs/pod.md has them. Flags win over it; give this one first.",
+     set_pod},
+    {"image-timeout", "SECONDS",
+     "With --pod: how long the files of container images may take to come.\n"
+     "Default: 300.",
+     set_image_timeout},
     {"name", "NAME", "The machine's name. Default: the manifest's, or \"vm\".", set_name},
     {"kernel", "FILE", "Linux bzImage, or an ELF vmlinux with a PVH entry.", set_kernel},
     {"initrd", "FILE", "Initial RAM disk.", set_initrd},
@@ -363,5 +397,5 @@ const struct flag run_flags[] = {
 
 void run_options_init(struct run_options *options)
 {
-    *options = (struct run_options){.log_level = LOG_LEVEL_INFO};
+    *options = (struct run_options){.log_level = LOG_LEVEL_INFO, .image_timeout = IMAGE_TIMEOUT};
 }

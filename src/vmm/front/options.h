@@ -28,7 +28,11 @@ struct net_option {
 enum console_target { CONSOLE_STDIO, CONSOLE_OFF, CONSOLE_FILE };
 
 struct run_options {
+    bool pod;               /* everything not said is where docs/pod.md has it */
+    unsigned image_timeout; /* seconds */
     const char *manifest;
+    const char *vmi;         /* of a pod: the manifest itself, as JSON; NULL: `manifest` names it */
+    const char *claim_sizes; /* of a pod: JSON, quantities by volume; NULL: not known */
     const char *name;
     const char *kernel, *initrd, *cmdline;
     uint32_t cpus;   /* 0: not said */
@@ -48,6 +52,7 @@ struct run_options {
     bool has_grace_period;
     uint32_t grace_period_seconds;
     enum log_format log_format;
+    bool has_log_level;
     enum log_level log_level;
     enum machine_sandbox sandbox;
     bool debug_exit;
@@ -55,6 +60,9 @@ struct run_options {
 
 /* The flags of `vmm run`; their functions fill a struct run_options. */
 extern const struct flag run_flags[];
+
+/* "error", "warning"...: also for what the environment says. */
+int options_set_log_level(struct run_options *options, const char *word, struct error *err);
 
 /* Everything not said. */
 void run_options_init(struct run_options *options);

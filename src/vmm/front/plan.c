@@ -26,6 +26,7 @@ int plan_override_disk(struct plan_disk *disk, const struct disk_option *option,
     int r = plan_copy(disk->path, sizeof(disk->path), option->path, "disk's path", err);
     if (r == 0 && option->serial != NULL)
         r = plan_copy(disk->serial, sizeof(disk->serial), option->serial, "serial", err);
+    disk->source = PLAN_PATH;
     disk->create = false;
     disk->capacity = 0;
     disk->readonly = disk->readonly || option->readonly;
@@ -119,9 +120,12 @@ static void apply_flags(struct plan *plan, const struct run_options *o)
     if (o->kernel != NULL) {
         plan->kernel = o->kernel;
         plan->initrd = NULL; /* that of another kernel is of no use */
+        plan->kernel_image = plan->initrd_image = NULL;
     }
-    if (o->initrd != NULL)
+    if (o->initrd != NULL) {
         plan->initrd = o->initrd;
+        plan->initrd_image = NULL;
+    }
     if (o->cmdline != NULL)
         plan->cmdline = o->cmdline;
     if (o->has_grace_period)
@@ -252,7 +256,7 @@ int plan_make(const struct run_options *options, struct plan *plan, struct error
                       "machine's name", err);
     if (r == 0)
         r = derive_uuid(plan->name, plan->uuid, err);
-    if (r == 0 && options->manifest != NULL)
+    if (r == 0 && (options->manifest != NULL || options->vmi != NULL))
         r = plan_read_manifest(plan, options, &used_disks, &used_nets, err);
     if (r == 0)
         r = add_devices(plan, options, used_disks, used_nets, err);

@@ -11,12 +11,24 @@
 #define PLAN_PATH_MAX 4096
 #define TAP_NAME_MAX  16 /* IFNAMSIZ, with NUL */
 
+/* Where a disk comes from. */
+enum plan_source {
+    PLAN_PATH,        /* a file or block device of the user's */
+    PLAN_TEMPORARY,   /* a file of `capacity` without a name */
+    PLAN_CLAIM_FILE,  /* the disk image of a pod's volume: regular, no symbolic link; made if absent
+                       */
+    PLAN_CLAIM_BLOCK, /* the block device of a pod's volume */
+    PLAN_IMAGE,       /* a file of a container image, by descriptor: images.h */
+};
+
 struct plan_disk {
     char name[MACHINE_NAME_MAX];
-    char path[PLAN_PATH_MAX]; /* "": a temporary file of `capacity` */
+    enum plan_source source;
+    char path[PLAN_PATH_MAX]; /* unless PLAN_TEMPORARY or PLAN_IMAGE */
+    const char *image;        /* PLAN_IMAGE: the image's name */
     bool readonly, direct, discard, shared;
     bool create;       /* make a sparse file of `capacity` if there is none */
-    uint64_t capacity; /* bytes; 0: whatever the file has */
+    uint64_t capacity; /* bytes; 0: whatever the file has. PLAN_CLAIM_FILE: the claim's */
     uint32_t logical_block_size, physical_block_size; /* 0: default */
     char serial[MACHINE_SERIAL_MAX];
 };
@@ -35,8 +47,9 @@ struct plan {
     uint32_t cpus;
     uint64_t memory; /* bytes, a multiple of 2 MiB */
     enum machine_memory_backing memory_backing;
-    const char *kernel, *initrd; /* NULL: none; borrowed from argv or the manifest */
-    const char *cmdline;         /* never NULL */
+    const char *kernel, *initrd;             /* NULL: none; borrowed from argv or the manifest */
+    const char *kernel_image, *initrd_image; /* the container image they are in; NULL: this host */
+    const char *cmdline;                     /* never NULL */
     unsigned disk_count, net_count;
     struct plan_disk disk[MACHINE_DISK_MAX];
     struct plan_net net[MACHINE_NET_MAX];
@@ -49,7 +62,7 @@ struct plan {
     enum log_format log_format;
     enum log_level log_level;
     enum machine_sandbox sandbox;
-    bool debug_exit;
+    bool debug_exit, start_paused, reboot_terminates;
 };
 
 /* Why a machine without a kernel is refused, after whatever names the machine. */

@@ -43,6 +43,12 @@ static void write_basics(struct json_writer *w)
     json_write_uint64(w, "sandbox", config.sandbox);
     json_write_bool(w, "debugExit", config.debug_exit);
     json_write_bool(w, "execTime", config.exec_time_ns != 0);
+    json_write_bool(w, "startPaused", config.start_paused);
+    json_write_bool(w, "rebootTerminates", config.reboot_terminates);
+    json_write_array(w, "keepFds");
+    for (unsigned i = 0; i < config.keep_fd_count; i++)
+        json_write_int64(w, NULL, config.keep_fd[i]);
+    json_write_end(w);
 }
 
 static void write_devices(struct json_writer *w)

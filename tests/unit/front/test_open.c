@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 
 static struct plan plan;
@@ -173,6 +174,7 @@ START_TEST(empty_disk_has_no_name)
     struct stat st;
     setenv("TMPDIR", folder, 1);
     add_disk("")->capacity = 8192;
+    plan.disk[0].source = PLAN_TEMPORARY;
     ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
     ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
     ck_assert_int_eq(fstat(config.disk[0].fd, &st), 0);
@@ -180,6 +182,68 @@ START_TEST(empty_disk_has_no_name)
     ck_assert_uint_eq(st.st_nlink, 0);
     ck_assert_uint_eq(sweep(), 0);
     unsetenv("TMPDIR");
+}
+END_TEST
+
+START_TEST(claim_gets_a_disk_as_large_as_itself)
+{
+    struct plan_disk *disk = add_disk("disk.img");
+    struct stat st;
+    disk->source = PLAN_CLAIM_FILE;
+    disk->create = true;
+    disk->capacity = (3 << 20) + 12345;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_uint_eq(config.disk[0].size, 3 << 20);
+    ck_assert_int_eq(fstat(config.disk[0].fd, &st), 0);
+    ck_assert_int_eq(st.st_blocks, 0);
+    close(config.disk[0].fd);
+    /* A disk that is there keeps its size, whatever the claim has. */
+    disk->capacity = 1 << 20;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_uint_eq(config.disk[0].size, 3 << 20);
+    close(config.disk[0].fd);
+}
+END_TEST
+
+START_TEST(claim_of_unknown_size_fills_its_file_system)
+{
+    struct plan_disk *disk = add_disk("disk.img");
+    struct statvfs fs;
+    disk->source = PLAN_CLAIM_FILE;
+    disk->create = true;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_int_eq(statvfs(folder, &fs), 0);
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    ck_assert_uint_lt(config.disk[0].size, room);
+    ck_assert_uint_gt(config.disk[0].size, room / 10 * 9);
+    ck_assert_uint_eq(config.disk[0].size % (1 << 20), 0);
+}
+END_TEST
+
+START_TEST(hostile_claims)
+{
+    struct error err = ERROR_INIT;
+    make_file("secret", 4096);
+    add_disk("disk.img");
+    plan.disk[0].source = PLAN_CLAIM_FILE;
+    plan.disk[0].create = true;
+    ck_assert_int_eq(symlink("secret", "disk.img"), 0);
+    disks_must_fail("disk disk.img is a symbolic link, which is not followed");
+    ck_assert_int_eq(unlink("disk.img"), 0);
+    /* One that leads nowhere must not make its target. */
+    ck_assert_int_eq(symlink("made", "disk.img"), 0);
+    disks_must_fail("is a symbolic link");
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, &err), -EEXIST);
+    ck_assert_int_ne(access("made", F_OK), 0);
+    ck_assert_int_eq(unlink("disk.img"), 0);
+    ck_assert_int_eq(mkdir("disk.img", 0700), 0);
+    disks_must_fail("is a directory");
+    ck_assert_int_eq(rmdir("disk.img"), 0);
+    plan.disk[0].source = PLAN_CLAIM_BLOCK;
+    strcpy(plan.disk[0].path, "secret");
+    disks_must_fail("secret is not a block device");
 }
 END_TEST
 
@@ -290,6 +354,9 @@ int main(void)
     tcase_add_test(tc, missing_disk_is_made_once);
     tcase_add_test(tc, failure_leaves_nothing);
     tcase_add_test(tc, empty_disk_has_no_name);
+    tcase_add_test(tc, claim_gets_a_disk_as_large_as_itself);
+    tcase_add_test(tc, claim_of_unknown_size_fills_its_file_system);
+    tcase_add_test(tc, hostile_claims);
     tcase_add_test(tc, control_socket_listens);
     tcase_add_test(tc, stale_socket_is_replaced_and_a_live_one_is_not);
     tcase_add_test(tc, control_socket_mistakes);
