@@ -388,8 +388,8 @@ void kube_queue_stats(struct kube_queue *q, struct kube_queue_stats *ret)
 void kube_key(char ret[KUBE_KEY_MAX], const char *namespace_, const char *name)
 {
     bool has_namespace = namespace_ != NULL && *namespace_ != '\0';
-    snprintf(ret, KUBE_KEY_MAX, "%s%s%s", has_namespace ? namespace_ : "",
-             has_namespace ? "/" : "", name);
+    snprintf(ret, KUBE_KEY_MAX, "%s%s%s", has_namespace ? namespace_ : "", has_namespace ? "/" : "",
+             name);
 }
 
 void kube_key_split(const char *key, char ret_namespace[KUBE_KEY_MAX], char ret_name[KUBE_KEY_MAX])

@@ -43,8 +43,8 @@ struct kube_store {
     uint64_t (*now_ns)(void);
     struct bucket *by_key, *by_value[CHAINS]; /* bucket_count each */
     size_t bucket_count, count;
-    struct entry_queue awaited;             /* earliest first: all wait equally long */
-    uint64_t recent[KUBE_STORE_RECENT];     /* hashes of versions seen and of uids deleted */
+    struct entry_queue awaited;         /* earliest first: all wait equally long */
+    uint64_t recent[KUBE_STORE_RECENT]; /* hashes of versions seen and of uids deleted */
     unsigned recent_next;
 };
 
@@ -130,7 +130,8 @@ static struct entry *find(const struct kube_store *store, const char *namespace_
 {
     uint32_t hash = hash_key(namespace_, name);
     struct entry *entry;
-    LIST_FOREACH (entry, &store->by_key[bucket_of(store, hash)], same_key) {
+    LIST_FOREACH(entry, &store->by_key[bucket_of(store, hash)], same_key)
+    {
         if (entry->hash == hash && strcmp(kube_object_name(entry->shown), name) == 0 &&
             strcmp(kube_object_namespace(entry->shown), namespace_) == 0)
             return entry;
@@ -254,8 +255,7 @@ static void see_gone(struct kube_store *store, struct entry *entry, struct kube_
     remember(store, kube_object_uid(last));
     if (old != NULL)
         note(list, last, NULL);
-    if (entry->learnt != NULL &&
-        strcmp(kube_object_uid(entry->learnt), kube_object_uid(last)) == 0)
+    if (entry->learnt != NULL && strcmp(kube_object_uid(entry->learnt), kube_object_uid(last)) == 0)
         learnt = take_learnt(store, entry);
     show(store, entry);
     kube_object_unref(old);
@@ -422,7 +422,8 @@ static void list_chain(struct kube_store *store, unsigned chain, const char *val
 {
     const struct entry *entry;
     size_t bucket = bucket_of(store, hash_string(value));
-    LIST_FOREACH (entry, &store->by_value[chain][bucket], same_value[chain]) {
+    LIST_FOREACH(entry, &store->by_value[chain][bucket], same_value[chain])
+    {
         if (strcmp(chain_value(entry->shown, chain), value) == 0 &&
             (namespace_ == NULL || strcmp(kube_object_namespace(entry->shown), namespace_) == 0))
             *vec_add(list) = kube_object_ref(entry->shown);
@@ -433,8 +434,8 @@ static void list_all(struct kube_store *store, object_list *list)
 {
     for (size_t i = 0; i < store->bucket_count; i++) {
         const struct entry *entry;
-        LIST_FOREACH (entry, &store->by_key[i], same_key)
-            *vec_add(list) = kube_object_ref(entry->shown);
+        LIST_FOREACH(entry, &store->by_key[i], same_key)
+        *vec_add(list) = kube_object_ref(entry->shown);
     }
 }
 

@@ -10,8 +10,8 @@
  * older event and a newer one cannot be told apart, only the same one recognised. A write whose
  * event was seen before it was learnt is recognised by the last KUBE_STORE_RECENT events.
  *
- * Threads: changes come from the reflector's thread, but for kube_store_learn(); all functions lock.
- * `changed` is called on the thread that makes the change, without the lock.
+ * Threads: changes come from the reflector's thread, but for kube_store_learn(); all functions
+ * lock. `changed` is called on the thread that makes the change, without the lock.
  */
 #ifndef PODVISOR_KUBE_STORE_H
 #define PODVISOR_KUBE_STORE_H
@@ -39,7 +39,6 @@ int kube_object_from_text(const struct kube_cache_options *options, const char *
 /* The same object (uid) at the same version. */
 bool kube_object_same(const struct kube_object *a, const struct kube_object *b);
 
-
 struct kube_store;
 
 /* `changed` may be NULL, `now_ns` too (CLOCK_MONOTONIC). */
@@ -65,8 +64,8 @@ void kube_store_learn(struct kube_store *store, struct kube_object *object_take)
 
 /*
  * Gives up waiting for the events of writes that were learnt too long ago: what the watch showed
- * counts again, which is a change. While the watch is not `live` they are waited for longer. Returns
- * when to call again (UINT64_MAX: nothing is waited for).
+ * counts again, which is a change. While the watch is not `live` they are waited for longer.
+ * Returns when to call again (UINT64_MAX: nothing is waited for).
  */
 uint64_t kube_store_expire(struct kube_store *store, bool live);
 

@@ -129,8 +129,8 @@ static void complete_and_cut(const struct kube_cache_options *options, cJSON *tr
              *resource->group != '\0' ? "/" : "", resource->version);
     add_type_member(tree, "kind", resource->kind);
     add_type_member(tree, "apiVersion", api_version);
-    cJSON_DeleteItemFromObjectCaseSensitive(
-        cJSON_GetObjectItemCaseSensitive(tree, "metadata"), "managedFields");
+    cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(tree, "metadata"),
+                                            "managedFields");
     if (options->transform != NULL)
         options->transform(tree);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The work queue: client-go's queue_test.go, delaying_queue_test.go and default_rate_limiters_test.go
- * as far as their subject exists here, with a clock of the test's own; then threads that fight for
- * it.
+ * The work queue: client-go's queue_test.go, delaying_queue_test.go and
+ * default_rate_limiters_test.go as far as their subject exists here, with a clock of the test's
+ * own; then threads that fight for it.
  */
 #include "run_suite.h"
 #include <check.h>
@@ -208,7 +208,8 @@ START_TEST(forget_keeps_what_waits)
 }
 END_TEST
 
-/* TestAddWhileProcessing's end and TestQueueDrainage: what is listed is drained, nothing is added. */
+/* TestAddWhileProcessing's end and TestQueueDrainage: what is listed is drained, nothing is added.
+ */
 START_TEST(shut_down_drains)
 {
     kube_queue_add(queue, "a");
@@ -282,7 +283,8 @@ START_TEST(many_keys)
 }
 END_TEST
 
-/* Threads: producers add and delay, workers take; a key never runs twice at a time, none is lost. */
+/* Threads: producers add and delay, workers take; a key never runs twice at a time, none is lost.
+ */
 #define THREADS     4
 #define THREAD_KEYS 16
 #define THREAD_ADDS 2000
