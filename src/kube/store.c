@@ -130,8 +130,7 @@ static struct entry *find(const struct kube_store *store, const char *namespace_
 {
     uint32_t hash = hash_key(namespace_, name);
     struct entry *entry;
-    LIST_FOREACH(entry, &store->by_key[bucket_of(store, hash)], same_key)
-    {
+    LIST_FOREACH (entry, &store->by_key[bucket_of(store, hash)], same_key) {
         if (entry->hash == hash && strcmp(kube_object_name(entry->shown), name) == 0 &&
             strcmp(kube_object_namespace(entry->shown), namespace_) == 0)
             return entry;
@@ -366,10 +365,11 @@ static bool is_known(const struct kube_store *store, const struct entry *entry,
            (entry->learnt != NULL && kube_object_same(entry->learnt, object));
 }
 
-void kube_store_learn(struct kube_store *store, struct kube_object *object)
+bool kube_store_learn(struct kube_store *store, struct kube_object *object)
 {
     struct kube_object *unused = object;
     pthread_mutex_lock(&store->lock);
+    bool first = TAILQ_EMPTY(&store->awaited);
     if (!is_known(store, find_like(store, object), object)) {
         struct entry *entry = take_entry(store, object);
         unused = take_learnt(store, entry);
@@ -378,8 +378,10 @@ void kube_store_learn(struct kube_store *store, struct kube_object *object)
         TAILQ_INSERT_TAIL(&store->awaited, entry, awaited);
         show(store, entry);
     }
+    first = first && !TAILQ_EMPTY(&store->awaited);
     pthread_mutex_unlock(&store->lock);
     kube_object_unref(unused);
+    return first;
 }
 
 uint64_t kube_store_expire(struct kube_store *store, bool live)
@@ -422,8 +424,7 @@ static void list_chain(struct kube_store *store, unsigned chain, const char *val
 {
     const struct entry *entry;
     size_t bucket = bucket_of(store, hash_string(value));
-    LIST_FOREACH(entry, &store->by_value[chain][bucket], same_value[chain])
-    {
+    LIST_FOREACH (entry, &store->by_value[chain][bucket], same_value[chain]) {
         if (strcmp(chain_value(entry->shown, chain), value) == 0 &&
             (namespace_ == NULL || strcmp(kube_object_namespace(entry->shown), namespace_) == 0))
             *vec_add(list) = kube_object_ref(entry->shown);
@@ -434,8 +435,8 @@ static void list_all(struct kube_store *store, object_list *list)
 {
     for (size_t i = 0; i < store->bucket_count; i++) {
         const struct entry *entry;
-        LIST_FOREACH(entry, &store->by_key[i], same_key)
-        *vec_add(list) = kube_object_ref(entry->shown);
+        LIST_FOREACH (entry, &store->by_key[i], same_key)
+            *vec_add(list) = kube_object_ref(entry->shown);
     }
 }
 

@@ -59,8 +59,8 @@ void kube_store_delete(struct kube_store *store, struct kube_object *object_take
  */
 void kube_store_replace(struct kube_store *store, struct kube_object *const *objects, size_t count);
 
-/* Our own write's answer. */
-void kube_store_learn(struct kube_store *store, struct kube_object *object_take);
+/* Our own write's answer. True: kube_store_expire() is to be called sooner than it said. */
+bool kube_store_learn(struct kube_store *store, struct kube_object *object_take);
 
 /*
  * Gives up waiting for the events of writes that were learnt too long ago: what the watch showed

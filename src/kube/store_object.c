@@ -170,8 +170,10 @@ int kube_object_new(const struct kube_cache_options *options, cJSON *tree, struc
         return r;
     complete_and_cut(options, tree);
     r = read_metadata(tree, field, err);
-    if (r < 0)
-        return error_wrap(err, "after the transform");
+    if (r < 0) {
+        error_wrap(err, "after the transform");
+        return r;
+    }
     for (unsigned i = 0; i < KUBE_INDEX_MAX; i++) {
         const char *value = options->index[i] != NULL ? options->index[i](tree) : NULL;
         field[INDEX_0 + i] = value != NULL ? value : "";

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a reflector does next (client-go's reflector and pager; operator-in-c.md §1.1, §1.2, §3.5):
+ * a state machine that is told what happened, with its time, and does no input or output itself.
+ *
+ *     LIST --pages--> WATCH --ended--> WATCH ...
+ *       ^               | expired, refused: from the last version; "" when that one is gone
+ *       +--- WAIT ------+ after a failure, 0.8 s x 2^n, full jitter, at most 30 s
+ *
+ * resourceVersions are opaque: kept, sent back, never compared. One thread.
+ */
+#ifndef PODVISOR_KUBE_REFLECTOR_H
+#define PODVISOR_KUBE_REFLECTOR_H
+
+#include "store.h"
+
+#define REFLECTOR_PAGE             500
+#define REFLECTOR_TIMEOUT_MIN      300 /* seconds; of a watch, uniform between the two */
+#define REFLECTOR_TIMEOUT_MAX      600
+#define REFLECTOR_BACKOFF_FIRST_NS (800 * NSEC_PER_MSEC)
+#define REFLECTOR_BACKOFF_LEAST_NS (100 * NSEC_PER_MSEC)
+#define REFLECTOR_BACKOFF_MAX_NS   (30 * NSEC_PER_SEC)
+#define REFLECTOR_BACKOFF_RESET_NS (120 * NSEC_PER_SEC)
+#define REFLECTOR_SHORT_WATCH_NS   NSEC_PER_SEC
+#define REFLECTOR_ANSWER_NS        (30 * NSEC_PER_SEC)  /* until a watch's response begins */
+#define REFLECTOR_IDLE_NS          (150 * NSEC_PER_SEC) /* bookmarks come every minute */
+#define REFLECTOR_INTERNAL_NS      (30 * NSEC_PER_SEC)  /* how long 500s only repeat the watch */
+
+enum reflector_step { REFLECTOR_LIST, REFLECTOR_WATCH, REFLECTOR_WAIT };
+
+/* The request to make, or the time to wait for. Strings are borrowed until the next call. */
+struct reflector_request {
+    enum reflector_step step;
+    const char *version;      /* LIST: "" any newest, NULL on later pages; WATCH: where to go on */
+    const char *continue_;    /* LIST: the page; NULL: the first: collect anew */
+    unsigned limit;           /* LIST: 0: without */
+    unsigned timeout_seconds; /* WATCH */
+    uint64_t until_ns;        /* WAIT */
+};
+
+enum reflector_failure {
+    REFLECTOR_NO_ANSWER, /* refused, reset, timed out before a status; or who we are is not known */
+    REFLECTOR_EXPIRED,   /* 410: the version, or the page, is gone */
+    REFLECTOR_TOO_LARGE, /* 504 "Too large resource version": the server is behind it */
+    REFLECTOR_TOO_MANY,  /* 429 */
+    REFLECTOR_INTERNAL,  /* 500 */
+    REFLECTOR_OTHER,     /* any other refusal, or an answer that is none */
+};
+
+struct reflector {
+    enum reflector_step step, after_wait;
+    char version[KUBE_VERSION_SIZE]; /* last seen; "" nothing was */
+    bool version_unavailable;        /* lists must not ask for it */
+    bool paged_before;               /* the list of version 0 came in pages: keep to them */
+    /* The list that is under way. */
+    char *continue_;                      /* NULL: its first page */
+    char list_version[KUBE_VERSION_SIZE]; /* its first page's: of all of it */
+    char asked_version[KUBE_VERSION_SIZE];
+    bool asked_newest; /* it is the second try of this list, with version "" */
+    bool whole;        /* ... or without pages, since a page had expired */
+    unsigned pages;
+    /* The watch that is under way. */
+    uint64_t started_ns, last_byte_ns;
+    bool answered;
+    unsigned timeout_seconds;
+    uint64_t events;
+    uint64_t internal_since_ns; /* first of a row of 500s; 0: none */
+    /* Back-off. */
+    unsigned failures;
+    uint64_t last_failure_ns, until_ns;
+    uint64_t random; /* state of the generator, not 0 */
+};
+
+/* Begins with a list. `seed` is any number. */
+void reflector_init(struct reflector *r, uint64_t seed);
+void reflector_done(struct reflector *r);
+
+/* What to do now. */
+struct reflector_request reflector_next(struct reflector *r, uint64_t now_ns);
+
+/*
+ * A page has come, and was read to its end. Returns true when the list is complete: the caller
+ * replaces the store.
+ */
+bool reflector_listed(struct reflector *r, const char *version, const char *continue_,
+                      uint64_t now_ns);
+void reflector_list_failed(struct reflector *r, enum reflector_failure failure,
+                           unsigned retry_after_seconds, uint64_t now_ns);
+
+/* The watch is requested; is answered with 200; gave bytes; gave an event with this version. */
+void reflector_watch_started(struct reflector *r, uint64_t now_ns);
+void reflector_watch_answered(struct reflector *r, uint64_t now_ns);
+void reflector_watch_bytes(struct reflector *r, uint64_t now_ns);
+void reflector_watch_event(struct reflector *r, const char *version);
+
+/* When the watch counts as dead unless bytes come; then call reflector_watch_ended(). */
+uint64_t reflector_watch_deadline(const struct reflector *r);
+
+/* The stream is over, by its regular end or a lost connection; or it never was answered. */
+void reflector_watch_ended(struct reflector *r, uint64_t now_ns);
+
+/* The watch was refused, or an ERROR event came. */
+void reflector_watch_failed(struct reflector *r, enum reflector_failure failure,
+                            unsigned retry_after_seconds, uint64_t now_ns);
+
+/* A connection was given up for our own reasons (new credentials): the same request again. */
+void reflector_again(struct reflector *r);
+
+/* What a refusal means. */
+enum reflector_failure reflector_classify(const struct kube_status *status);
+
+#endif
