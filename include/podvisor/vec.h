@@ -22,9 +22,10 @@
 /* Makes room for one item more and zeroes it. Returns the array, which may have moved. */
 void *vec_grow(void *item, size_t count, size_t *capacity, size_t item_size);
 
-/* Appends a zeroed item and returns its address. */
+/* Appends a zeroed item and returns its address. (Items that are pointers are meant as such.) */
 #define vec_add(vec)                                                                               \
     ({                                                                                             \
+        /* NOLINTNEXTLINE(bugprone-sizeof-expression) */                                           \
         (vec)->item = vec_grow((vec)->item, (vec)->count, &(vec)->capacity, sizeof(*(vec)->item)); \
         &(vec)->item[(vec)->count++];                                                              \
     })

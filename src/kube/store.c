@@ -387,22 +387,26 @@ bool kube_store_learn(struct kube_store *store, struct kube_object *object)
 uint64_t kube_store_expire(struct kube_store *store, bool live)
 {
     changes list = {0};
-    struct entry *entry;
+    struct entry *later;
     pthread_mutex_lock(&store->lock);
     uint64_t now = store->now_ns();
-    while ((entry = TAILQ_FIRST(&store->awaited)) != NULL && entry->learnt_until_ns <= now) {
+    for (struct entry *entry = TAILQ_FIRST(&store->awaited);
+         entry != NULL && entry->learnt_until_ns <= now; entry = later) {
+        later = TAILQ_NEXT(entry, awaited);
+        TAILQ_REMOVE(&store->awaited, entry, awaited);
         if (!live) {
-            TAILQ_REMOVE(&store->awaited, entry, awaited);
             entry->learnt_until_ns = now + KUBE_STORE_LEARNT_NS;
             TAILQ_INSERT_TAIL(&store->awaited, entry, awaited);
             continue;
         }
-        struct kube_object *learnt = take_learnt(store, entry);
+        struct kube_object *learnt = steal_ptr(entry->learnt);
         note(&list, learnt, entry->seen);
         show(store, entry);
         kube_object_unref(learnt);
     }
-    uint64_t next = entry != NULL ? entry->learnt_until_ns : UINT64_MAX;
+    const struct entry *first = TAILQ_FIRST(&store->awaited);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see TAILQ_REMOVE() of the last */
+    uint64_t next = first != NULL ? first->learnt_until_ns : UINT64_MAX;
     unlock_and_tell(store, &list);
     return next;
 }

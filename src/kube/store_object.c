@@ -164,7 +164,7 @@ int kube_object_new(const struct kube_cache_options *options, cJSON *tree, struc
     int r = check_kind(options->resource, tree, err);
     if (r < 0)
         return r;
-    const char *field[FIELD_COUNT];
+    const char *field[FIELD_COUNT] = {"", "", "", ""};
     r = read_metadata(tree, field, err); /* as the server sent it: the transform may cut anything */
     if (r < 0)
         return r;

@@ -46,9 +46,9 @@ void kube_cache_init(struct kube_cache *cache, struct kube_caches *caches,
     cache->caches = caches;
     cache->client = client;
     cache->options = *options;
-    cache->options.namespace_ = xstrdup(options->namespace_);
-    cache->options.label_selector = xstrdup(options->label_selector);
-    cache->options.field_selector = xstrdup(options->field_selector);
+    cache->options.namespace_ = cache->namespace_ = xstrdup(options->namespace_);
+    cache->options.label_selector = cache->label_selector = xstrdup(options->label_selector);
+    cache->options.field_selector = cache->field_selector = xstrdup(options->field_selector);
     cache->store = kube_store_new(options->changed, options->user, NULL);
     if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed))
         seed = clock_now_ns();
@@ -65,9 +65,9 @@ void kube_cache_done(struct kube_cache *cache)
     drop_listed(cache);
     reflector_done(&cache->reflector);
     kube_store_free(cache->store);
-    free((char *)(uintptr_t)cache->options.namespace_);
-    free((char *)(uintptr_t)cache->options.label_selector);
-    free((char *)(uintptr_t)cache->options.field_selector);
+    free(cache->namespace_);
+    free(cache->label_selector);
+    free(cache->field_selector);
 }
 
 static int append_body(struct kube_cache *cache, const char *bytes, size_t len, size_t max)

@@ -17,7 +17,8 @@
 struct kube_cache {
     struct kube_caches *caches;
     struct kube_client *client;
-    struct kube_cache_options options; /* strings are copies */
+    struct kube_cache_options options; /* its strings are those below */
+    char *namespace_, *label_selector, *field_selector;
     struct kube_store *store;
     struct reflector reflector;
     atomic_bool synced; /* handlers have seen the first list */
