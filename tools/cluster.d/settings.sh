@@ -1,0 +1,60 @@
+# shellcheck shell=bash disable=SC2034 # the variables are for those who source this
+# Where a cluster of tools/cluster lives and what its parts are called. Sourced, by tools/cluster and by the scripts
+# that it runs in the node's namespaces; all of them get the same answers from the same environment.
+
+run=${PODVISOR_CLUSTER_DIR:-/run/podvisor-cluster}
+if [[ ! $run =~ ^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$ ]]; then
+    echo "error: PODVISOR_CLUSTER_DIR must be an absolute path of letters, digits, '.', '_' and '-', not \"$run\"" >&2
+    exit 1
+fi
+
+# Several clusters may run side by side, each in a folder of its own: the folder gives a number, the number the names
+# and addresses that the host sees.
+if [[ $run == /run/podvisor-cluster ]]; then
+    number=0
+    data=${PODVISOR_CLUSTER_DATA:-/var/lib/podvisor-cluster}
+else
+    number=${PODVISOR_CLUSTER_NUMBER:-$(($(cksum <<<"$run" | cut -d' ' -f1) % 11 + 1))}
+    data=${PODVISOR_CLUSTER_DATA:-$run/data}
+fi
+
+node_name=podvisor
+cgroup=podvisor-cluster-$number
+link=podvisor$number
+pods=10.$((244 + number)).0.0/24
+host_address=10.$((244 + number)).255.1
+node_address=10.$((244 + number)).255.2
+services=10.$((96 + number)).0.0/16
+api_service=10.$((96 + number)).0.1
+server=https://$node_address:6443
+
+# Folders with fixed names that the node's programs use: in the node's mount namespace each is a folder of the cluster.
+node_folders=(
+    "/run/containerd $run/containerd"
+    "/var/lib/cni $run/cni"
+    "/var/lib/kubelet $data/kubelet"
+    "/var/log/containers $run/logs/containers"
+    "/var/log/pods $run/logs/pods"
+)
+
+# Where the cgroup v1 hierarchies or the v2 one are seen by the node, and the one that tells which processes are its.
+cgroup_v2() {
+    [[ -e /sys/fs/cgroup/cgroup.controllers ]]
+}
+
+cgroup_hierarchies() {
+    if cgroup_v2; then
+        echo /sys/fs/cgroup
+    else
+        awk '{ for (i = 7; i <= NF && $i != "-"; i++) ; if ($(i + 1) == "cgroup") print $5 }' /proc/self/mountinfo |
+            grep '^/sys/fs/cgroup/' | sort -u
+    fi
+}
+
+cgroup_of_processes() {
+    if cgroup_v2; then
+        echo "/sys/fs/cgroup/$cgroup"
+    else
+        echo "/sys/fs/cgroup/memory/$cgroup"
+    fi
+}
