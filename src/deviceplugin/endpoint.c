@@ -24,7 +24,7 @@
 
 static void arm_retry(struct endpoint *ep, uint64_t after_ns)
 {
-    if (loop_timer_arm(ep->loop, &ep->retry, clock_now_ns() + after_ns) < 0)
+    if (loop_timer_arm(ep->loop, &ep->retry, ep->loop->now_ns() + after_ns) < 0)
         log_error(ep->service.type->name, "no timer is left: registration is not tried again");
 }
 
@@ -211,7 +211,7 @@ void endpoint_done(struct endpoint *ep)
     loop_timer_disarm(ep->loop, &ep->retry);
     grpc_call_cancel(&ep->registration);
     grpc_server_close(&ep->server);
-    free(steal_ptr(&ep->socket_name));
-    free(steal_ptr(&ep->socket_path));
-    free(steal_ptr(&ep->kubelet_path));
+    free(steal_ptr(ep->socket_name));
+    free(steal_ptr(ep->socket_path));
+    free(steal_ptr(ep->kubelet_path));
 }

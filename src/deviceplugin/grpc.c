@@ -128,12 +128,14 @@ size_t grpc_text_decode(const uint8_t *text, size_t len, char ret[GRPC_TEXT_MAX]
 {
     size_t out = 0;
     for (size_t i = 0; i < len && out + 1 < GRPC_TEXT_MAX; i++) {
-        int c = text[i];
+        unsigned c = text[i];
         if (c == '%' && i + 2 < len && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0) {
-            c = hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]);
+            c = (unsigned)(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]));
             i += 2;
         }
-        ret[out++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+        if (c < 0x20 || c == 0x7f)
+            c = '?';
+        ret[out++] = (char)c;
     }
     ret[out] = '\0';
     return out;

@@ -23,7 +23,7 @@ static void call_reset(struct grpc_call *call)
 static void call_finish(struct grpc_call *call, int status, const char *text)
 {
     char copy[GRPC_TEXT_MAX];
-    snprintf(copy, sizeof(copy), "%s", text);
+    snprintf(copy, sizeof(copy), "%.*s", GRPC_TEXT_MAX - 1, text);
     call_reset(call);
     call->done(call, status, copy);
 }
@@ -84,7 +84,7 @@ static void set_status(struct grpc_call *call, int status, const char *text)
 {
     call->has_status = true;
     call->status = status;
-    snprintf(call->text, sizeof(call->text), "%s", text);
+    snprintf(call->text, sizeof(call->text), "%.*s", GRPC_TEXT_MAX - 1, text);
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
@@ -222,7 +222,7 @@ int grpc_call_start(struct grpc_call *call, struct loop *loop, const char *socke
     if (r == 0)
         r = submit(call, path, timeout_ns, err);
     if (r == 0)
-        r = loop_timer_arm(loop, &call->timeout, clock_now_ns() + timeout_ns);
+        r = loop_timer_arm(loop, &call->timeout, loop->now_ns() + timeout_ns);
     if (r < 0) {
         call_reset(call);
         return r;

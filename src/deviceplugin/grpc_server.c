@@ -358,7 +358,7 @@ static int start_conn(struct grpc_server *server, int fd, struct error *err)
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, 16384},
     };
     cleanup_close int owned = fd;
-    nghttp2_session_callbacks *callbacks;
+    nghttp2_session_callbacks *callbacks = NULL;
     int r = new_callbacks(&callbacks, err);
     if (r < 0)
         return r;
@@ -385,7 +385,7 @@ static void pause_accepting(struct grpc_server *server)
 {
     log_warn("grpc", "%s: cannot accept a connection: %s", server->path, strerror(errno));
     loop_del(server->loop, &server->source);
-    (void)loop_timer_arm(server->loop, &server->resume, clock_now_ns() + ACCEPT_PAUSE_NS);
+    (void)loop_timer_arm(server->loop, &server->resume, server->loop->now_ns() + ACCEPT_PAUSE_NS);
 }
 
 static void resume_accepting(struct loop_timer *timer)
@@ -393,7 +393,7 @@ static void resume_accepting(struct loop_timer *timer)
     struct grpc_server *server = container_of(timer, struct grpc_server, resume);
     struct error err = ERROR_INIT;
     if (loop_add(server->loop, &server->source, server->fd, EPOLLIN, &err) < 0)
-        (void)loop_timer_arm(server->loop, timer, clock_now_ns() + ACCEPT_PAUSE_NS);
+        (void)loop_timer_arm(server->loop, timer, server->loop->now_ns() + ACCEPT_PAUSE_NS);
 }
 
 static void accept_ready(struct loop_source *source, uint32_t events)

@@ -28,10 +28,14 @@ static int drop_privileges(struct error *err)
     umask(077);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_sys(err, errno, "cannot set no_new_privs");
-    /* The bounding set takes a capability to change; without one it is of no use to root either. */
-    capng_clear(CAPNG_SELECT_BOTH);
-    bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
-    if (capng_apply(may_bound ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) != 0)
+    capng_get_caps_process();
+    bool bounds = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
+    capng_clear(CAPNG_SELECT_ALL);
+    /* Needs a capability itself, so it comes before those go. */
+    if (bounds && (capng_apply(CAPNG_SELECT_BOUNDS) < 0 || capng_lock() < 0))
+        return error_set(err, EPERM, "cannot empty the capability bounding set");
+    capng_clear(CAPNG_SELECT_ALL);
+    if (capng_apply(CAPNG_SELECT_CAPS) < 0)
         return error_set(err, EPERM, "cannot give up capabilities");
     return 0;
 }

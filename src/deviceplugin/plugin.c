@@ -64,7 +64,7 @@ static void check_devices(struct loop_timer *timer)
         if (strcmp(type->name, "kvm") == 0)
             node_report_set(p->report, health.healthy, health.healthy ? "" : health.reason);
     }
-    (void)loop_timer_arm(&p->loop, timer, clock_now_ns() + CHECK_NS);
+    (void)loop_timer_arm(&p->loop, timer, p->loop.now_ns() + CHECK_NS);
 }
 
 /* A name in /dev that is none of our nodes nor a folder on the way to one. */
@@ -92,7 +92,7 @@ static void folder_changed(struct folder_watch *watch, int wd, const char *name)
     }
     if (wd == p->plugin_wd || (name != NULL && is_foreign(p, name)))
         return;
-    uint64_t soon = clock_now_ns() + SETTLE_NS;
+    uint64_t soon = p->loop.now_ns() + SETTLE_NS;
     if (p->check.heap_index < 0 || p->check.deadline_ns > soon)
         (void)loop_timer_arm(&p->loop, &p->check, soon);
 }
@@ -103,7 +103,7 @@ static void drain_expired(struct loop_timer *timer)
     bool drained = node_report_is_done(p->report);
     for (unsigned i = 0; i < p->endpoint_count; i++)
         drained = drained && endpoint_is_drained(&p->endpoint[i]);
-    uint64_t now = clock_now_ns();
+    uint64_t now = p->loop.now_ns();
     if (drained || now >= p->stop_deadline_ns)
         loop_stop(&p->loop);
     else
@@ -114,12 +114,12 @@ static void stop(struct plugin *p)
 {
     if (p->stop_deadline_ns != 0)
         return;
-    p->stop_deadline_ns = clock_now_ns() + WITHDRAW_NS;
+    p->stop_deadline_ns = p->loop.now_ns() + WITHDRAW_NS;
     loop_timer_disarm(&p->loop, &p->check);
     node_report_finish(p->report);
     for (unsigned i = 0; i < p->endpoint_count; i++)
         endpoint_withdraw(&p->endpoint[i]);
-    (void)loop_timer_arm(&p->loop, &p->drain, clock_now_ns() + DRAIN_NS);
+    (void)loop_timer_arm(&p->loop, &p->drain, p->loop.now_ns() + DRAIN_NS);
 }
 
 static void endpoint_lost(void *owner, const struct error *err)

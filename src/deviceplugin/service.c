@@ -67,7 +67,8 @@ enum grpc_status service_options(void *ctx, const uint8_t *request, size_t len,
                                  struct grpc_message *ret, struct error *err)
 {
     (void)ctx;
-    V1beta1__DevicePluginOptions options = V1BETA1__DEVICE_PLUGIN_OPTIONS__INIT;
+    V1beta1__DevicePluginOptions options;
+    v1beta1__device_plugin_options__init(&options);
     enum grpc_status status = check_empty(request, len, err);
     if (status == GRPC_OK)
         pack(&options.base, ret);
@@ -82,9 +83,10 @@ enum grpc_status service_list_and_watch(void *ctx, const uint8_t *request, size_
     if (status != GRPC_OK)
         return status;
     unsigned count = service->stopping ? 0 : service->device_count;
-    V1beta1__ListAndWatchResponse list = V1BETA1__LIST_AND_WATCH_RESPONSE__INIT;
+    V1beta1__ListAndWatchResponse list;
+    v1beta1__list_and_watch_response__init(&list);
     cleanup_free V1beta1__Device *device = xcalloc(count + 1, sizeof(*device));
-    cleanup_free V1beta1__Device **pointer = xcalloc(count + 1, sizeof(*pointer));
+    cleanup_free V1beta1__Device **pointer = xcalloc(count + 1, sizeof(void *));
     cleanup_free char(*id)[ID_MAX] = xcalloc(count + 1, sizeof(*id));
     char healthy[] = "Healthy", unhealthy[] = "Unhealthy";
     for (unsigned i = 0; i < count; i++) {
@@ -157,18 +159,21 @@ static void reply_allocate(const struct device_service *service, size_t containe
 {
     char path[64], permissions[] = "rw";
     snprintf(path, sizeof(path), "/dev/%s", service->type->node);
-    V1beta1__DeviceSpec spec = V1BETA1__DEVICE_SPEC__INIT;
+    V1beta1__DeviceSpec spec;
+    v1beta1__device_spec__init(&spec);
     spec.container_path = path;
     spec.host_path = path;
     spec.permissions = permissions;
     V1beta1__DeviceSpec *specs[] = {&spec};
-    V1beta1__ContainerAllocateResponse container = V1BETA1__CONTAINER_ALLOCATE_RESPONSE__INIT;
+    V1beta1__ContainerAllocateResponse container;
+    v1beta1__container_allocate_response__init(&container);
     container.n_devices = 1;
     container.devices = specs;
     V1beta1__ContainerAllocateResponse *list[SERVICE_CONTAINERS_MAX];
     for (size_t i = 0; i < containers; i++)
         list[i] = &container;
-    V1beta1__AllocateResponse reply = V1BETA1__ALLOCATE_RESPONSE__INIT;
+    V1beta1__AllocateResponse reply;
+    v1beta1__allocate_response__init(&reply);
     reply.n_container_responses = containers;
     reply.container_responses = list;
     pack(&reply.base, ret);
@@ -199,8 +204,10 @@ void service_register_request(const struct device_type *type, const char *endpoi
     cleanup_free char *resource = xasprintf("devices.kubevirt.io/%s", type->name);
     cleanup_free char *name = xstrdup(endpoint);
     char version[] = "v1beta1";
-    V1beta1__DevicePluginOptions options = V1BETA1__DEVICE_PLUGIN_OPTIONS__INIT;
-    V1beta1__RegisterRequest request = V1BETA1__REGISTER_REQUEST__INIT;
+    V1beta1__DevicePluginOptions options;
+    v1beta1__device_plugin_options__init(&options);
+    V1beta1__RegisterRequest request;
+    v1beta1__register_request__init(&request);
     request.version = version;
     request.endpoint = name;
     request.resource_name = resource;
