@@ -44,6 +44,12 @@ int kube_client_new(const struct kube_config_options *options, unsigned qps, uns
                     struct kube_client **ret, struct error *err);
 void kube_client_free(struct kube_client *client);
 
+/*
+ * For a shutdown that cannot wait: calls that are under way or waiting end with -ECANCELED, new
+ * ones are refused with it; lease calls still pass. Any thread. There is no way back.
+ */
+void kube_client_interrupt(struct kube_client *client);
+
 /* The namespace of the service account or context; "default" when neither names one. */
 const char *kube_client_namespace(const struct kube_client *client);
 
@@ -72,7 +78,7 @@ struct kube_call {
     const char *namespace_;     /* NULL for cluster-scoped kinds */
     const char *name;           /* NULL for create */
     const char *subresource;    /* "status"; NULL: none */
-    struct kube_status *status; /* may be NULL; filled on refusal */
+    struct kube_status *status; /* may be NULL; `code` of every answer, the rest on refusal */
 };
 
 /*

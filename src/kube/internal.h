@@ -36,16 +36,19 @@ int kube_resource_path(const struct kube_resource *resource, const char *namespa
  */
 char *kube_url_add(char *url_take, const char *key, const char *value);
 
+/* `also` is one character more that stays as it is; '\0': none. For free(). */
+char *kube_percent_encode(const char *text, char also);
+
 /*
- * One transfer's set-up. It owns what the handle points to (headers, credentials): it lives until
- * the transfer is over and the handle is set up anew or cleaned up, then kube_easy_done().
+ * One transfer's set-up, which may not move. It owns what the handle points to (headers,
+ * credentials): it lives until the transfer is over and the handle is set up anew or cleaned up,
+ * then kube_easy_done().
  */
 struct kube_easy {
     struct curl_slist *headers;
     struct kube_identity *identity; /* CA and client certificate that the handle's paths name */
     uint64_t generation;            /* kube_client_generation() at the set-up */
-    uint64_t token_serial;          /* for kube_client_unauthorized() */
-    char *url, *connect_to_text;
+    uint64_t serial;                /* of the credentials, for kube_client_unauthorized() */
     struct curl_slist *connect_to;
     char error_text[CURL_ERROR_SIZE]; /* libcurl's words; "" none */
 };

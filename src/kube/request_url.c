@@ -15,8 +15,7 @@ static bool unreserved(char c)
            c == '.' || c == '_' || c == '~';
 }
 
-/* `also` is one character more that stays as it is; '\0': none. For free(). */
-static char *encode(const char *text, char also)
+char *kube_percent_encode(const char *text, char also)
 {
     char *out = xcalloc(strlen(text) * 3 + 1, 1), *to = out;
     for (; *text != '\0'; text++) {
@@ -44,7 +43,7 @@ static int check_segment(const char *what, const char *text, struct error *err)
 /* Takes `path` and returns path + "/" + word + "/" + encoded text. */
 static char *append(char *path_take, const char *word, const char *text, char also)
 {
-    char *encoded = encode(text, also);
+    char *encoded = kube_percent_encode(text, also);
     char *path = xasprintf("%s%s/%s", path_take, word, encoded);
     free(encoded);
     free(path_take);
@@ -77,7 +76,7 @@ int kube_resource_path(const struct kube_resource *resource, const char *namespa
 
 char *kube_url_add(char *url_take, const char *key, const char *value)
 {
-    char *k = encode(key, '\0'), *v = encode(value, '\0');
+    char *k = kube_percent_encode(key, '\0'), *v = kube_percent_encode(value, '\0');
     char *url = xasprintf("%s%c%s=%s", url_take, strchr(url_take, '?') == NULL ? '?' : '&', k, v);
     free(k);
     free(v);

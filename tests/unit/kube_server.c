@@ -66,6 +66,7 @@ struct kube_server {
     VEC(struct connection *) connections;
     size_t unexpected;
     char client_name[256];
+    VEC(char *) files; /* kubeconfigs, for unlink() */
 };
 
 static void require(bool what, const char *text)
@@ -507,6 +508,11 @@ static void free_all(struct kube_server *s)
     }
     for (size_t i = 0; i < s->script.count; i++)
         free_reply(s->script.item[i]);
+    for (size_t i = 0; i < s->files.count; i++) {
+        unlink(s->files.item[i]);
+        free(s->files.item[i]);
+    }
+    vec_free(&s->files);
     vec_free(&s->records);
     vec_free(&s->script);
     vec_free(&s->connections);
@@ -553,6 +559,25 @@ uint16_t kube_server_port(const struct kube_server *s)
 const char *kube_server_url(const struct kube_server *s)
 {
     return s->url;
+}
+
+const char *kube_server_kubeconfig(struct kube_server *s, const char *cluster, const char *user)
+{
+    char *path = xstrdup("/tmp/podvisor-kubeconfig-XXXXXX");
+    FILE *file = fdopen(mkstemp(path), "w");
+    require(file != NULL, "cannot write a kubeconfig");
+    fprintf(file,
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n"
+            "contexts: [{name: test, context: {cluster: test, user: test, namespace: here}}]\n"
+            "clusters: [{name: test, cluster: {server: \"%s\"%s%s}}]\n"
+            "users: [{name: test, user: {%s}}]\n",
+            s->url, cluster != NULL ? ", " : "", cluster != NULL ? cluster : "",
+            user != NULL ? user : "");
+    fclose(file);
+    pthread_mutex_lock(&s->lock);
+    *vec_add(&s->files) = path;
+    pthread_mutex_unlock(&s->lock);
+    return path;
 }
 
 void kube_server_add(struct kube_server *s, const struct kube_reply *reply)

@@ -66,6 +66,14 @@ uint16_t kube_server_port(const struct kube_server *server);
 /* "http://127.0.0.1:PORT" or "https://127.0.0.1:PORT". */
 const char *kube_server_url(const struct kube_server *server);
 
+/*
+ * The path of a kubeconfig for this server, for kube_config_options.kubeconfig; it goes when the
+ * server stops. `cluster` and `user` are more YAML for their entries, each a flow mapping's inside
+ * ("token: abc"); NULL: none.
+ */
+const char *kube_server_kubeconfig(struct kube_server *server, const char *cluster,
+                                   const char *user);
+
 /* Appends to the script (copied). */
 void kube_server_add(struct kube_server *server, const struct kube_reply *reply);
 
