@@ -113,7 +113,7 @@ START_TEST(allocate_is_bounded)
         many[i + 1] = 0;
     }
     ck_assert_int_eq(service_allocate(&service, many, len, &reply, &err), GRPC_INVALID_ARGUMENT);
-    len = 2 * (SERVICE_CONTAINERS_MAX + 1);
+    len = 2 * (size_t)(SERVICE_CONTAINERS_MAX + 1);
     ck_assert_int_eq(service_allocate(&service, many, len, &reply, &err), GRPC_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.text, "257 containers"));
     ck_assert_int_eq(service_allocate(&service, many, 3, &reply, &err), GRPC_INVALID_ARGUMENT);
