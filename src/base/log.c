@@ -151,7 +151,7 @@ static void format_json(struct line *l, enum log_level level, const char *compon
             whole = l->len;
     }
     l->len = whole;
-    put_end(l, cut || l->cut ? JSON_END_CUT + 1 : "}");
+    put_end(l, cut || l->cut ? &JSON_END_CUT[1] : "}");
 }
 
 static void format_text(struct line *l, enum log_level level, const char *component,

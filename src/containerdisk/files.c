@@ -121,7 +121,7 @@ int files_open_disk(int root_fd, int *ret_fd, struct error *err)
         error_set(err, errno, "the image has no folder /" FILES_DISK_FOLDER " that can be read");
         return error_hint(err, "a container disk is one file there, or name it with `path`");
     }
-    unsigned count;
+    unsigned count = 0;
     char name[NAME_MAX + 1] = "", list[LIST_MAX],
                          path[NAME_MAX + sizeof("/" FILES_DISK_FOLDER "/")];
     int r = list_files(dir, &count, name, list, err);

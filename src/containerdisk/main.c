@@ -152,7 +152,7 @@ static void send_failure(const struct options *o, const char *kind, const struct
 
 static int serve(const struct options *o, struct error *err)
 {
-    struct file file[FILE_MAX];
+    struct file file[FILE_MAX] = {{.fd = -1}};
     const struct file *failed;
     cleanup_close int socket_fd = -1;
     const char *kind = o->volume != NULL ? "volume" : "kernelBoot";

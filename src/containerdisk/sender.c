@@ -47,13 +47,13 @@ int sender_connect(const char *path, unsigned timeout_seconds, int *ret_fd, stru
     return 0;
 }
 
-static int send_message(int socket_fd, const char *text, size_t len, int file_fd, struct error *err)
+static int send_message(int socket_fd, char *text, size_t len, int file_fd, struct error *err)
 {
     union {
         char buf[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {.buf = ""};
-    struct iovec iov = {.iov_base = (char *)(uintptr_t)text, .iov_len = len};
+    struct iovec iov = {.iov_base = text, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     if (file_fd >= 0) {
         message.msg_control = control.buf;

@@ -10,9 +10,9 @@
 
 struct image_file_options {
     bool readonly;
-    bool direct; /* O_DIRECT: past the host's page cache */
+    bool direct;    /* O_DIRECT: past the host's page cache */
     bool no_follow; /* refuse a path that is a symbolic link */
-    bool shared; /* no lock: several machines write, and have a file system that knows */
+    bool shared;    /* no lock: several machines write, and have a file system that knows */
 };
 
 struct image_file {

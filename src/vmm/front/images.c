@@ -103,7 +103,7 @@ static int check_file(int fd, struct error *err)
 static int accept_message(struct images *images, const char *text, size_t len, int *fd,
                           unsigned fd_count, struct error *err)
 {
-    struct image_message message;
+    struct image_message message = {.name = ""};
     int r = image_message_parse(text, len, &message, err);
     if (r < 0)
         return r;

@@ -14,8 +14,9 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
-#define FDS_MAX 8 /* descriptors taken with one message, to be closed; one is all that is wanted \
-                   */
+#define FDS_MAX                                                                      \
+    8 /* descriptors taken with one message, to be closed; one is all that is wanted \
+       */
 
 static int block_signals(int *ret_fd, struct error *err)
 {

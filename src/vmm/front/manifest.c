@@ -57,7 +57,9 @@ static int load_pod_spec(const char *text, struct vmspec **ret, struct vmspec_di
     int r = json_parse(text, strlen(text), NULL, &tree, err);
     if (r == 0)
         r = vmspec_from_object(tree, ret, diag, err);
-    return r < 0 ? error_wrap(err, POD_ENV_VMI) : 0;
+    if (r < 0)
+        error_wrap(err, POD_ENV_VMI);
+    return r;
 }
 
 /* Where a machine's own part begins in the manifest. */

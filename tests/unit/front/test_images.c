@@ -289,8 +289,9 @@ START_TEST(message_that_is_too_long)
     struct error err = ERROR_INIT;
     memset(text, ' ', sizeof(text));
     ck_assert_int_eq(images_listen(&images, path, 20, &err), 0);
-    cleanup_close int fd = send_raw(text, sizeof(text));
+    int fd = send_raw(text, sizeof(text));
     ck_assert_int_eq(images_receive(&images, &err), -EPROTO);
+    close(fd);
     ck_assert_ptr_nonnull(strstr(err.text, "more than 4096 bytes"));
 }
 END_TEST
