@@ -55,7 +55,7 @@ struct images {
     unsigned wanted_count, connection_count;
     struct image_wanted wanted[IMAGES_MAX];
     struct image_connection connection[IMAGE_CONNECTION_MAX];
-    bool failed;     /* an image is the reason of the error */
+    bool failed;     /* an image is the reason why there is no machine */
     int stop_signal; /* this signal ended the wait; 0: none */
 };
 
@@ -77,7 +77,7 @@ int images_want(struct images *images, enum image_kind kind, const char *name, c
 /*
  * Waits until every file that is wanted has arrived. -ETIMEDOUT names those that have not;
  * -ECANCELED: a signal came, see stop_signal; -EREMOTEIO: a sidecar cannot open its file; -EPROTO:
- * a message breaks the rules. `failed` is set for all but a signal.
+ * a message breaks the rules.
  */
 int images_receive(struct images *images, struct error *err);
 

@@ -187,7 +187,6 @@ int images_receive(struct images *images, struct error *err)
         log_info("", "waiting for %u file(s) of container images", images->wanted_count);
     while (r == 0 && !all_arrived(images))
         r = serve(images, err);
-    images->failed = r < 0 && images->stop_signal == 0;
     return r;
 }
 

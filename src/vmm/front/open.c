@@ -201,8 +201,10 @@ int open_machine(const struct plan *plan, struct images *images, struct machine_
     created->count = 0;
     fill_config(plan, config);
     int r = open_existing(plan, config, err);
-    if (r == 0 && images != NULL)
+    if (r == 0 && images != NULL) {
         r = take_images(plan, images, config, err);
+        images->failed = r < 0 && images->stop_signal == 0;
+    }
     if (r == 0)
         r = create_missing_disks(plan, config, created, err);
     if (r == 0)

@@ -36,11 +36,13 @@ def commands(document):
 
 
 def program_of(words):
-    """Without sudo, the namespace it runs in, and redirections."""
+    """Without sudo, the namespace or pod it runs in, and redirections."""
     if words[0] == "sudo":
         words = words[1:]
     if words[:3] == ["ip", "netns", "exec"]:
         words = words[4:]
+    if words[:2] == ["kubectl", "exec"]:
+        words = words[words.index("--") + 1:]
     if words[0] == "gdb":
         words = words[words.index("--args") + 1:]
     cut = next((i for i, word in enumerate(words) if word in (">", "<", ">>")), None)
@@ -63,7 +65,7 @@ class Documents(unittest.TestCase):
         done = self.run_program(BIN / "vmm", *words, *([] if words[0].startswith("--") else ["--help"]))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         if words[0] == "ctl":
-            self.assertRegex(done.stdout, rf"(?m)^  {words[2]} ")
+            self.assertRegex(done.stdout, rf"(?m)^  {words[2] if len(words) > 2 else words[1]} ")
 
     def check_tool(self, words):
         script = SOURCE / words[0]

@@ -137,12 +137,12 @@ class Images(unittest.TestCase):
                 self.start_kernel()
                 self.pod.sidecar(self.pod.image("root", disk_img=content), "--name", "root")
                 compute = self.pod.compute(vmi(domain=kernel_boot("1"), volumes=[container_disk()]))
-                self.refused(compute, "BadConfiguration", "volume root (image example.org/root:1): ", told)
+                self.refused(compute, "ImageFailed", "volume root (image example.org/root:1): ", told)
 
     def test_no_kernel_in_the_kernel(self):
         self.pod.sidecar(self.pod.image("kernel", boot_vmlinux=b"text" * 1000), *KERNEL_WORDS)
         compute = self.pod.compute(vmi(domain=kernel_boot("1")))
-        self.refused(compute, "BadConfiguration", "image example.org/kernel:1: the kernel /boot/vmlinux")
+        self.refused(compute, "ImageFailed", "image example.org/kernel:1: the kernel /boot/vmlinux")
 
     def test_image_that_does_not_come(self):
         self.start_kernel()
