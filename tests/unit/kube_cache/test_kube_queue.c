@@ -294,7 +294,7 @@ static atomic_uint wanted[THREAD_KEYS], seen[THREAD_KEYS], overlaps;
 
 static void *produce(void *arg)
 {
-    unsigned seed = (unsigned)(size_t)arg;
+    unsigned seed = *(const unsigned *)arg;
     for (unsigned i = 0; i < THREAD_ADDS; i++) {
         char name[16];
         unsigned n = (seed + i * 7) % THREAD_KEYS;
@@ -338,9 +338,11 @@ START_TEST(threads_lose_no_wake_up)
     kube_queue_free(queue);
     queue = kube_queue_new("threads", NULL);
     pthread_t producer[THREADS], worker[THREADS];
+    unsigned seed[THREADS];
     for (size_t i = 0; i < THREADS; i++) {
         ck_assert_int_eq(pthread_create(&worker[i], NULL, work, NULL), 0);
-        ck_assert_int_eq(pthread_create(&producer[i], NULL, produce, (void *)i), 0);
+        seed[i] = (unsigned)i;
+        ck_assert_int_eq(pthread_create(&producer[i], NULL, produce, &seed[i]), 0);
     }
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(producer[i], NULL);
