@@ -8,6 +8,18 @@
 
 #define PAGES_MAX 10000 /* five million objects: a server that never ends its list */
 
+const struct reflector_times reflector_default_times = {
+    .backoff_first = 800 * NSEC_PER_MSEC,
+    .backoff_least = 100 * NSEC_PER_MSEC,
+    .backoff_max = 30 * NSEC_PER_SEC,
+    .backoff_reset = 120 * NSEC_PER_SEC,
+    .short_watch = NSEC_PER_SEC,
+    .answer = 30 * NSEC_PER_SEC,
+    .idle = 150 * NSEC_PER_SEC,
+    .internal = 30 * NSEC_PER_SEC,
+    .list = 120 * NSEC_PER_SEC, /* the server ends its part after 60 s */
+};
+
 static void set_version(char to[KUBE_VERSION_SIZE], const char *version)
 {
     snprintf(to, KUBE_VERSION_SIZE, "%s", version);
@@ -42,6 +54,7 @@ static void begin_list(struct reflector *r)
 void reflector_init(struct reflector *r, uint64_t seed)
 {
     memset(r, 0, sizeof(*r));
+    r->times = &reflector_default_times;
     r->random = seed != 0 ? seed : 1;
     begin_list(r);
 }
@@ -93,19 +106,19 @@ struct reflector_request reflector_next(struct reflector *r, uint64_t now_ns)
 static void back_off(struct reflector *r, enum reflector_step then, unsigned retry_after_seconds,
                      uint64_t now_ns)
 {
-    if (r->failures > 0 && now_ns - r->last_failure_ns > REFLECTOR_BACKOFF_RESET_NS)
+    if (r->failures > 0 && now_ns - r->last_failure_ns > r->times->backoff_reset)
         r->failures = 0;
-    uint64_t most = REFLECTOR_BACKOFF_FIRST_NS;
-    for (unsigned i = 0; i < r->failures && most < REFLECTOR_BACKOFF_MAX_NS; i++)
+    uint64_t most = r->times->backoff_first;
+    for (unsigned i = 0; i < r->failures && most < r->times->backoff_max; i++)
         most *= 2;
-    if (most > REFLECTOR_BACKOFF_MAX_NS)
-        most = REFLECTOR_BACKOFF_MAX_NS;
+    if (most > r->times->backoff_max)
+        most = r->times->backoff_max;
     uint64_t delay = next_random(r) % (most + 1);
-    if (delay < REFLECTOR_BACKOFF_LEAST_NS)
-        delay = REFLECTOR_BACKOFF_LEAST_NS;
+    if (delay < r->times->backoff_least)
+        delay = r->times->backoff_least;
     uint64_t asked = (uint64_t)retry_after_seconds * NSEC_PER_SEC;
-    if (asked > REFLECTOR_BACKOFF_MAX_NS)
-        asked = REFLECTOR_BACKOFF_MAX_NS;
+    if (asked > r->times->backoff_max)
+        asked = r->times->backoff_max;
     r->failures++;
     r->last_failure_ns = now_ns;
     r->step = REFLECTOR_WAIT;
@@ -185,7 +198,7 @@ void reflector_watch_event(struct reflector *r, const char *version)
 
 uint64_t reflector_watch_deadline(const struct reflector *r)
 {
-    return r->last_byte_ns + (r->answered ? REFLECTOR_IDLE_NS : REFLECTOR_ANSWER_NS);
+    return r->last_byte_ns + (r->answered ? r->times->idle : r->times->answer);
 }
 
 void reflector_watch_ended(struct reflector *r, uint64_t now_ns)
@@ -195,7 +208,7 @@ void reflector_watch_ended(struct reflector *r, uint64_t now_ns)
         return;
     }
     /* Answered and ended at once: some servers do so instead of saying 410 (kubernetes#104171). */
-    if (r->events == 0 && now_ns - r->started_ns < REFLECTOR_SHORT_WATCH_NS) {
+    if (r->events == 0 && now_ns - r->started_ns < r->times->short_watch) {
         back_off(r, REFLECTOR_LIST, 0, now_ns);
         return;
     }
@@ -207,7 +220,7 @@ static bool may_repeat_after_internal(struct reflector *r, uint64_t now_ns)
 {
     if (r->internal_since_ns == 0)
         r->internal_since_ns = now_ns;
-    return now_ns - r->internal_since_ns < REFLECTOR_INTERNAL_NS;
+    return now_ns - r->internal_since_ns < r->times->internal;
 }
 
 void reflector_watch_failed(struct reflector *r, enum reflector_failure failure,

@@ -14,17 +14,23 @@
 
 #include "store.h"
 
-#define REFLECTOR_PAGE             500
-#define REFLECTOR_TIMEOUT_MIN      300 /* seconds; of a watch, uniform between the two */
-#define REFLECTOR_TIMEOUT_MAX      600
-#define REFLECTOR_BACKOFF_FIRST_NS (800 * NSEC_PER_MSEC)
-#define REFLECTOR_BACKOFF_LEAST_NS (100 * NSEC_PER_MSEC)
-#define REFLECTOR_BACKOFF_MAX_NS   (30 * NSEC_PER_SEC)
-#define REFLECTOR_BACKOFF_RESET_NS (120 * NSEC_PER_SEC)
-#define REFLECTOR_SHORT_WATCH_NS   NSEC_PER_SEC
-#define REFLECTOR_ANSWER_NS        (30 * NSEC_PER_SEC)  /* until a watch's response begins */
-#define REFLECTOR_IDLE_NS          (150 * NSEC_PER_SEC) /* bookmarks come every minute */
-#define REFLECTOR_INTERNAL_NS      (30 * NSEC_PER_SEC)  /* how long 500s only repeat the watch */
+#define REFLECTOR_PAGE        500
+#define REFLECTOR_TIMEOUT_MIN 300 /* seconds; of a watch, uniform between the two */
+#define REFLECTOR_TIMEOUT_MAX 600
+
+/* Nanoseconds. Tests have shorter ones. */
+struct reflector_times {
+    uint64_t backoff_first; /* the most to wait after one failure: x 2^n */
+    uint64_t backoff_least;
+    uint64_t backoff_max;
+    uint64_t backoff_reset; /* without a failure for so long: n is 0 again */
+    uint64_t short_watch;   /* a watch that ended before, without an event, has failed */
+    uint64_t answer;        /* until a watch's response begins */
+    uint64_t idle;          /* of a watch; bookmarks come every minute */
+    uint64_t internal;      /* how long 500s only repeat the watch */
+    uint64_t list;          /* for all of a list, or of a page */
+};
+extern const struct reflector_times reflector_default_times;
 
 enum reflector_step { REFLECTOR_LIST, REFLECTOR_WATCH, REFLECTOR_WAIT };
 
@@ -48,6 +54,7 @@ enum reflector_failure {
 };
 
 struct reflector {
+    const struct reflector_times *times;
     enum reflector_step step, after_wait;
     char version[KUBE_VERSION_SIZE]; /* last seen; "" nothing was */
     bool version_unavailable;        /* lists must not ask for it */

@@ -78,6 +78,12 @@ struct kube_cache *kube_caches_add(struct kube_caches *caches,
     return cache;
 }
 
+void kube_caches_set_times(struct kube_caches *caches, const struct reflector_times *times)
+{
+    for (size_t i = 0; i < caches->kinds.count; i++)
+        caches->kinds.item[i]->reflector.times = times;
+}
+
 /* Connections of older credentials end with their multi handle; the requests are made again. */
 static void follow_credentials(struct kube_caches *caches)
 {

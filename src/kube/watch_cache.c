@@ -10,9 +10,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define REFUSAL_MAX     ((size_t)64 << 10)   /* of a body that is a Status; the rest is not read */
-#define LIST_TIMEOUT_NS (120 * NSEC_PER_SEC) /* the server ends its part after 60 s */
-#define WATCH_GRACE_NS  (30 * NSEC_PER_SEC)  /* beyond the timeout that the server was told */
+#define REFUSAL_MAX    ((size_t)64 << 10)  /* of a body that is a Status; the rest is not read */
+#define WATCH_GRACE_NS (30 * NSEC_PER_SEC) /* beyond the timeout that the server was told */
 
 static const char *plural(const struct kube_cache *cache)
 {
@@ -198,10 +197,8 @@ static int make_url(const struct kube_cache *cache, const struct reflector_reque
     if (cache->options.field_selector != NULL)
         url = kube_url_add(url, "fieldSelector", cache->options.field_selector);
     if (request->step == REFLECTOR_WATCH) {
-        snprintf(number, sizeof(number), "%u", request->timeout_seconds);
         url = kube_url_add(url, "watch", "true");
         url = kube_url_add(url, "allowWatchBookmarks", "true");
-        url = kube_url_add(url, "timeoutSeconds", number);
     }
     if (request->limit != 0) {
         snprintf(number, sizeof(number), "%u", request->limit);
@@ -211,6 +208,10 @@ static int make_url(const struct kube_cache *cache, const struct reflector_reque
         url = kube_url_add(url, "continue", request->continue_);
     if (request->version != NULL && *request->version != '\0')
         url = kube_url_add(url, "resourceVersion", request->version);
+    if (request->timeout_seconds != 0) {
+        snprintf(number, sizeof(number), "%u", request->timeout_seconds);
+        url = kube_url_add(url, "timeoutSeconds", number);
+    }
     *ret = url;
     return 0;
 }
@@ -227,8 +228,8 @@ static int set_up(struct kube_cache *cache, const struct reflector_request *requ
         .method = "GET",
         .path = path,
         .compressed = !watch, /* a compressor would hold events back */
-        .timeout_ns =
-            watch ? request->timeout_seconds * NSEC_PER_SEC + WATCH_GRACE_NS : LIST_TIMEOUT_NS,
+        .timeout_ns = watch ? request->timeout_seconds * NSEC_PER_SEC + WATCH_GRACE_NS
+                            : cache->reflector.times->list,
     };
     r = kube_easy_setup(cache->client, cache->easy, &options, &cache->state, err);
     if (r < 0)

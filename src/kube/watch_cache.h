@@ -14,6 +14,9 @@
 #include <podvisor/vec.h>
 #include <stdatomic.h>
 
+/* Other times than the defaults, for tests; before kube_caches_start(). `times` is borrowed. */
+void kube_caches_set_times(struct kube_caches *caches, const struct reflector_times *times);
+
 struct kube_cache {
     struct kube_caches *caches;
     struct kube_client *client;

@@ -67,7 +67,7 @@ static uint64_t pass_wait(uint64_t least, uint64_t most)
     return wait;
 }
 
-#define FIRST_WAIT REFLECTOR_BACKOFF_LEAST_NS, REFLECTOR_BACKOFF_FIRST_NS
+#define FIRST_WAIT reflector_default_times.backoff_least, reflector_default_times.backoff_first
 
 /* Listed at version "10" and watching, answered. */
 static void watching(void)
@@ -138,7 +138,7 @@ START_TEST(list_expired)
     expect_watch("99");
     reflector_watch_started(&r, now);
     reflector_watch_failed(&r, REFLECTOR_OTHER, 0, now);
-    pass_wait(REFLECTOR_BACKOFF_LEAST_NS, 2 * REFLECTOR_BACKOFF_FIRST_NS);
+    pass_wait(reflector_default_times.backoff_least, 2 * reflector_default_times.backoff_first);
     expect_list("99", 0); /* a version that works is used again */
 }
 END_TEST
@@ -165,10 +165,10 @@ START_TEST(newest_expires_too)
     pass_wait(FIRST_WAIT);
     reflector_list_failed(&r, REFLECTOR_EXPIRED, 0, now);
     reflector_list_failed(&r, REFLECTOR_EXPIRED, 0, now);
-    pass_wait(REFLECTOR_BACKOFF_LEAST_NS, 2 * REFLECTOR_BACKOFF_FIRST_NS);
+    pass_wait(reflector_default_times.backoff_least, 2 * reflector_default_times.backoff_first);
     expect_list("", 500);
     reflector_list_failed(&r, REFLECTOR_NO_ANSWER, 0, now);
-    pass_wait(REFLECTOR_BACKOFF_LEAST_NS, 4 * REFLECTOR_BACKOFF_FIRST_NS);
+    pass_wait(reflector_default_times.backoff_least, 4 * reflector_default_times.backoff_first);
     expect_list("", 500);
 }
 END_TEST
@@ -257,13 +257,13 @@ START_TEST(internal_errors_for_long)
 {
     watching();
     uint64_t begin = now;
-    while (now - begin < REFLECTOR_INTERNAL_NS) {
+    while (now - begin < reflector_default_times.internal) {
         reflector_watch_failed(&r, REFLECTOR_INTERNAL, 0, now);
-        pass_wait(REFLECTOR_BACKOFF_LEAST_NS, REFLECTOR_BACKOFF_MAX_NS);
+        pass_wait(reflector_default_times.backoff_least, reflector_default_times.backoff_max);
         expect_watch("10");
     }
     reflector_watch_failed(&r, REFLECTOR_INTERNAL, 0, now);
-    pass_wait(REFLECTOR_BACKOFF_LEAST_NS, REFLECTOR_BACKOFF_MAX_NS);
+    pass_wait(reflector_default_times.backoff_least, reflector_default_times.backoff_max);
     expect_list("10", 0);
 }
 END_TEST
@@ -272,7 +272,7 @@ END_TEST
 START_TEST(very_short_watch)
 {
     watching();
-    now += REFLECTOR_SHORT_WATCH_NS - 1;
+    now += reflector_default_times.short_watch - 1;
     reflector_watch_ended(&r, now);
     pass_wait(FIRST_WAIT);
     expect_list("10", 0);
@@ -292,15 +292,16 @@ END_TEST
 START_TEST(back_off_grows_and_resets)
 {
     watching();
-    uint64_t most = REFLECTOR_BACKOFF_FIRST_NS, sum = 0;
+    uint64_t most = reflector_default_times.backoff_first, sum = 0;
     for (unsigned i = 0; i < 40; i++) {
         reflector_watch_failed(&r, REFLECTOR_NO_ANSWER, 0, now);
-        sum += pass_wait(REFLECTOR_BACKOFF_LEAST_NS, most);
+        sum += pass_wait(reflector_default_times.backoff_least, most);
         expect_watch("10");
-        most = most * 2 < REFLECTOR_BACKOFF_MAX_NS ? most * 2 : REFLECTOR_BACKOFF_MAX_NS;
+        most = most * 2 < reflector_default_times.backoff_max ? most * 2
+                                                              : reflector_default_times.backoff_max;
     }
     ck_assert_uint_gt(sum, 40 * NSEC_PER_SEC); /* not 40 times the least */
-    now += REFLECTOR_BACKOFF_RESET_NS + 1;
+    now += reflector_default_times.backoff_reset + 1;
     reflector_watch_failed(&r, REFLECTOR_NO_ANSWER, 0, now);
     pass_wait(FIRST_WAIT);
 }
@@ -313,7 +314,7 @@ START_TEST(the_server_says_when)
     pass_wait(7 * NSEC_PER_SEC, 7 * NSEC_PER_SEC);
     expect_watch("10");
     reflector_watch_failed(&r, REFLECTOR_TOO_MANY, 4000000000u, now);
-    pass_wait(REFLECTOR_BACKOFF_MAX_NS, REFLECTOR_BACKOFF_MAX_NS);
+    pass_wait(reflector_default_times.backoff_max, reflector_default_times.backoff_max);
 }
 END_TEST
 
@@ -338,14 +339,14 @@ START_TEST(watchdog)
     expect_list("0", 500);
     ck_assert(reflector_listed(&r, "10", "", now));
     reflector_watch_started(&r, now);
-    ck_assert_uint_eq(reflector_watch_deadline(&r), now + REFLECTOR_ANSWER_NS);
+    ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.answer);
     now += NSEC_PER_SEC;
     reflector_watch_answered(&r, now);
-    ck_assert_uint_eq(reflector_watch_deadline(&r), now + REFLECTOR_IDLE_NS);
+    ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.idle);
     now += 100 * NSEC_PER_SEC;
     reflector_watch_bytes(&r, now);
-    ck_assert_uint_eq(reflector_watch_deadline(&r), now + REFLECTOR_IDLE_NS);
-    now += REFLECTOR_IDLE_NS;
+    ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.idle);
+    now += reflector_default_times.idle;
     reflector_watch_ended(&r, now);
     expect_watch("10");
 }
