@@ -23,6 +23,9 @@
 #define LEASE_MTU_MIN      576   /* RFC 791: what every host takes */
 #define LEASE_MTU_MAX      65521 /* tap: 65535 - an Ethernet header */
 
+/* The host's end of a guest's link, as in KubeVirt: no guest may have it. */
+#define LEASE_HOST_MAC {0x02, 0, 0, 0, 0, 0}
+
 struct lease {
     uint8_t enabled; /* else all is zero, and the device leaves DHCP alone */
     uint8_t prefix;  /* bits of the address that are the network's: 1 to 32 */

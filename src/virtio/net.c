@@ -18,6 +18,7 @@
 #define TX_QUEUE 1
 
 #define HEADER_SIZE sizeof(struct virtio_net_hdr_v1)
+_Static_assert(HEADER_SIZE == VIRTIO_NET_HEADER_SIZE, "virtio 1.2 §5.1.6");
 
 /* Frames handled before other devices of the loop get their turn. */
 #define BATCH 128
@@ -71,13 +72,47 @@ static bool link_is_up(const struct virtio_net *net)
 
 /* Transmission. */
 
+/*
+ * Answers a frame if it is a DHCP request that the lease is for; true when it was, and goes no
+ * further. What is decided on are copies: the guest may change its own at any time.
+ */
+static bool intercept(struct virtio_net *net, const struct virtq_chain *chain)
+{
+    uint8_t frame[HEADER_SIZE + DHCP_FRAME_MAX];
+    const size_t len = chain->readable_len;
+    if (net->lease == NULL || len < HEADER_SIZE + DHCP_FRAME_MIN || len > sizeof(frame))
+        return false;
+    iov_read(chain->iov, chain->readable_count, HEADER_SIZE, frame, DHCP_PEEK);
+    if (!dhcp_is_candidate(frame, DHCP_PEEK))
+        return false;
+    iov_read(chain->iov, chain->readable_count, 0, frame, len);
+    const bool unfinished =
+        (frame[offsetof(struct virtio_net_hdr_v1, flags)] & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+    uint8_t reply[DHCP_FRAME_MAX];
+    struct dhcp_answer answer =
+        dhcp_answer(net->lease, net->dev.config + offsetof(struct virtio_net_config, mac),
+                    frame + HEADER_SIZE, len - HEADER_SIZE, unfinished, reply);
+    uint32_t suppressed;
+    if (answer.note != NULL && log_ratelimit_allow(&net->dhcp_log, &suppressed))
+        log_warn(net->dev.name, "DHCP: %s", answer.note);
+    if (answer.len > 0) {
+        if (net->reply_len > 0)
+            counter_add(&net->counters.rx_dropped, 1);
+        memset(net->reply, 0, HEADER_SIZE);
+        memcpy(net->reply + HEADER_SIZE, reply, answer.len);
+        net->reply_len = HEADER_SIZE + answer.len;
+    }
+    return answer.taken;
+}
+
 /* Sends one frame; false when the tap is full and the chain must wait. */
 static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
 {
     ssize_t n = -1;
     if (chain->readable_len > HEADER_SIZE && chain->readable_len <= VIRTIO_NET_FRAME_MAX &&
         link_is_up(net)) {
-        n = writev(net->tap_fd, chain->iov, chain->readable_count);
+        n = intercept(net, chain) ? (ssize_t)chain->readable_len
+                                  : writev(net->tap_fd, chain->iov, chain->readable_count);
         if (n < 0 && errno == EAGAIN)
             return false;
     }
@@ -119,6 +154,8 @@ static int send_batch(struct virtio_net *net, struct virtq *vq, unsigned *budget
     return 0;
 }
 
+static void receive(struct virtio_net *net);
+
 static void transmit(struct virtio_net *net)
 {
     struct virtio_queue_slot *slot = &net->dev.queue[TX_QUEUE];
@@ -133,6 +170,8 @@ static void transmit(struct virtio_net *net)
             virtio_device_fail(&net->dev, slot->vq.fault);
             return;
         }
+        if (net->reply_len > 0)
+            receive(net);
         if (net->tx_blocked) {
             watch_tap(net, net->tap_events | EPOLLOUT);
             return;
@@ -228,12 +267,17 @@ static void complete_frame(struct virtio_net *net, struct virtq *vq, size_t len)
     counter_add(&net->counters.rx_bytes, len - HEADER_SIZE);
 }
 
-/* Reads one frame into the window, and what it has no room for into the spill. */
+/* Reads one frame into the window, and what it has no room for into the spill. Our own first. */
 static ssize_t read_frame(struct virtio_net *net)
 {
     struct iovec *iov = net->rx_iov + net->rx_iov_first;
     iov[net->rx_iov_count] =
         (struct iovec){.iov_base = net->rx_spill, .iov_len = sizeof(net->rx_spill)};
+    if (net->reply_len > 0) {
+        size_t n = iov_write(iov, net->rx_iov_count + 1, 0, net->reply, net->reply_len);
+        net->reply_len = 0;
+        return (ssize_t)n;
+    }
     return readv(net->tap_fd, iov, (int)net->rx_iov_count + 1);
 }
 
@@ -443,6 +487,7 @@ static void clear_window(struct virtio_net *net)
     net->rx_iov_first = net->rx_iov_count = 0;
     net->rx_capacity = 0;
     net->rx_large = 0;
+    net->reply_len = 0;
     set_wanted(net, 0);
     release_held(net);
 }
@@ -508,6 +553,7 @@ int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *opt
     memset(net, 0, offsetof(struct virtio_net, rx_spill));
     net->tap_fd = options->tap_fd;
     net->mtu = options->mtu;
+    net->lease = options->lease != NULL && options->lease->enabled ? options->lease : NULL;
     net->tap = LOOP_SOURCE_INIT(tap_ready);
     net->rx_patience = LOOP_TIMER_INIT(patience_expired);
     atomic_store(&net->link_up, true);

@@ -12,26 +12,33 @@
  * into further chains, which the frame may have to wait for: a guest that is slower than its peer
  * has few buffers free most of the time, and must not lose every large frame for it. Checksums and
  * segmentation are the host kernel's.
+ *
+ * A card with a lease answers the guest's DHCP requests itself (dhcp.h): the frame ends here, and
+ * the reply is received before the next frame of the tap. There is room for one: what the guest
+ * asks before it gave a buffer for the last answer replaces that.
  */
 #ifndef PODVISOR_VIRTIO_NET_H
 #define PODVISOR_VIRTIO_NET_H
 
 #include "device.h"
+#include "dhcp.h"
 
-#define VIRTIO_NET_QUEUE_SIZE 256
-#define VIRTIO_NET_WINDOW_IOV (2 * VIRTIO_NET_QUEUE_SIZE) /* buffers of the receive window */
+#define VIRTIO_NET_HEADER_SIZE 12 /* struct virtio_net_hdr_v1 */
+#define VIRTIO_NET_QUEUE_SIZE  256
+#define VIRTIO_NET_WINDOW_IOV  (2 * VIRTIO_NET_QUEUE_SIZE) /* buffers of the receive window */
 
 /* Largest frame with its header: 65535 bytes of IPv6 payload, 40 + 14 of headers, 12 of vnet
  * header. */
 #define VIRTIO_NET_FRAME_MAX 65601
 
 struct virtio_net_options {
-    const char *name;
+    const char *name; /* borrowed */
     int tap_fd; /* borrowed; IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, header size 12, non-blocking */
     uint8_t mac[6];
-    uint16_t mtu;     /* bytes; 0: not announced */
-    bool offload;     /* the tap takes checksum and TCP segmentation offloads */
-    bool offload_uso; /* and UDP segmentation */
+    uint16_t mtu;              /* bytes; 0: not announced */
+    bool offload;              /* the tap takes checksum and TCP segmentation offloads */
+    bool offload_uso;          /* and UDP segmentation */
+    const struct lease *lease; /* borrowed; NULL or not enabled: DHCP goes to the tap */
 };
 
 struct virtio_net_counters { /* relaxed atomics */
@@ -71,10 +78,16 @@ struct virtio_net {
     struct loop_timer rx_patience;
 
     struct iovec tx_iov[VIRTIO_NET_QUEUE_SIZE];
+
+    const struct lease *lease; /* NULL: no DHCP */
+    struct log_ratelimit dhcp_log;
+    size_t reply_len; /* of the answer that waits to be received, with its header; 0: none */
+    uint8_t reply[VIRTIO_NET_HEADER_SIZE + DHCP_FRAME_MAX];
+
     uint8_t rx_spill[VIRTIO_NET_FRAME_MAX]; /* last: not touched before it is needed */
 };
 
-/* Everything in `options` but the name and the descriptor is copied. Returns 0 or a negative errno.
+/* Everything in `options` but what it says is borrowed is copied. Returns 0 or a negative errno.
  */
 int virtio_net_init(struct virtio_net *net, const struct virtio_net_options *options,
                     const struct guest_memory *mem, struct loop *loop, struct error *err);

@@ -255,6 +255,7 @@ static int create_nets(struct machine_devices *d, struct error *err)
             .mtu = config->mtu,
             .offload = config->offload,
             .offload_uso = config->offload_uso,
+            .lease = &config->lease,
         };
         memcpy(net.mac, config->mac, sizeof(net.mac));
         r = virtio_net_init(&d->net[i], &net, &m->memory.guest, &m->io.loop, err);
