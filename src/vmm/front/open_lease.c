@@ -242,7 +242,7 @@ static int parse_route(const cJSON *json, struct lease *lease, struct error *err
         return r < 0 ? r : missing("to", err);
     if (inet_pton(AF_INET, text, to) != 1)
         return error_set(err, EINVAL, "to: '%.40s' is not an IPv4 address", text);
-    r = get_number(json, "prefix", 1, 32, &prefix, err);
+    r = get_number(json, "prefix", 0, 32, &prefix, err);
     if (r == 0)
         r = get_address(json, "via", false, via, err); /* none: on this link */
     if (r < 0)
