@@ -196,6 +196,21 @@ static uint32_t posted_size(uint32_t head)
     return size;
 }
 
+size_t receive_bytes(uint8_t *to, unsigned *ret_chains)
+{
+    uint32_t head, used;
+    size_t len = 0;
+    unsigned chains = 0, wanted = 1;
+    for (; chains < wanted && vkit_used(&kit, RX, &head, &used); chains++) {
+        gather(to + len, head, used);
+        len += used;
+        if (chains == 0)
+            wanted = to[offsetof(struct virtio_net_hdr_v1, num_buffers)];
+    }
+    *ret_chains = chains;
+    return len;
+}
+
 unsigned receive_frame(unsigned number, size_t len)
 {
     static uint8_t want[VIRTIO_NET_FRAME_MAX], got[2 * VIRTIO_NET_FRAME_MAX];
@@ -222,22 +237,28 @@ unsigned receive_frame(unsigned number, size_t len)
     return chains;
 }
 
-void transmit_pieces(unsigned number, const uint32_t *lens, unsigned count, bool indirect)
+void transmit_bytes(const uint8_t *bytes, const uint32_t *lens, unsigned count, bool indirect)
 {
-    static uint8_t frame[VIRTIO_NET_FRAME_MAX + 1000];
     struct vkit_buf buf[VIRTIO_NET_QUEUE_SIZE];
-    size_t size = 0, at = 0;
-    for (unsigned i = 0; i < count; i++)
-        size += lens[i];
-    make_frame(frame, number, size > HEADER_SIZE ? size - HEADER_SIZE : 0);
+    size_t at = 0;
     for (unsigned i = 0; i < count; i++) {
         buf[i] = (struct vkit_buf){vkit_alloc(&kit, lens[i], 1), lens[i], false};
-        memcpy(vkit_at(&kit, buf[i].gpa, lens[i]), frame + at, lens[i]);
+        memcpy(vkit_at(&kit, buf[i].gpa, lens[i]), bytes + at, lens[i]);
         at += lens[i];
     }
     int head =
         indirect ? vkit_add_indirect(&kit, TX, buf, count, 0) : vkit_add(&kit, TX, buf, count);
     ck_assert_int_ge(head, 0);
+}
+
+void transmit_pieces(unsigned number, const uint32_t *lens, unsigned count, bool indirect)
+{
+    static uint8_t frame[VIRTIO_NET_FRAME_MAX + 1000];
+    size_t size = 0;
+    for (unsigned i = 0; i < count; i++)
+        size += lens[i];
+    make_frame(frame, number, size > HEADER_SIZE ? size - HEADER_SIZE : 0);
+    transmit_bytes(frame, lens, count, indirect);
 }
 
 void transmit_one(unsigned number, size_t len)

@@ -76,6 +76,12 @@ void post_many(unsigned n, uint32_t len);
  */
 unsigned receive_frame(unsigned number, size_t len);
 
+/* Takes the next frame that was received, whatever is in it. Returns its length, 0: none. */
+size_t receive_bytes(uint8_t *to, unsigned *ret_chains);
+
+/* Makes a chain with these bytes available, header included, cut into `count` pieces. */
+void transmit_bytes(const uint8_t *bytes, const uint32_t *lens, unsigned count, bool indirect);
+
 /* Makes a chain with a frame available, cut into `count` pieces. */
 void transmit_pieces(unsigned number, const uint32_t *lens, unsigned count, bool indirect);
 
@@ -90,5 +96,6 @@ uint64_t counter(const atomic_uint_fast64_t *c);
 TCase *add_case(Suite *s, const char *name, SFun setup);
 void add_tx_tests(Suite *s);
 void add_rx_tests(Suite *s);
+void add_dhcp_tests(Suite *s);
 
 #endif

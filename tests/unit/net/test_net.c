@@ -295,5 +295,6 @@ int main(void)
     tcase_add_test(t, test_threads);
     add_tx_tests(s);
     add_rx_tests(s);
+    add_dhcp_tests(s);
     return run_suite(s);
 }
