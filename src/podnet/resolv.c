@@ -37,7 +37,7 @@ static void add_server(struct resolv *r, const struct word *word)
 {
     char text[ADDRESS_TEXT_MAX];
     uint32_t address;
-    if (word->len >= sizeof(text)) {
+    if (word->len >= sizeof(text) || memchr(word->text, '\0', word->len) != NULL) {
         r->left_out++;
         return;
     }
