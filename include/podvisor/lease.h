@@ -24,7 +24,10 @@
 #define LEASE_MTU_MAX      65521 /* tap: 65535 - an Ethernet header */
 
 /* The host's end of a guest's link, as in KubeVirt: no guest may have it. */
-#define LEASE_HOST_MAC {0x02, 0, 0, 0, 0, 0}
+#define LEASE_HOST_MAC      \
+    {                       \
+        0x02, 0, 0, 0, 0, 0 \
+    }
 
 struct lease {
     uint8_t enabled; /* else all is zero, and the device leaves DHCP alone */

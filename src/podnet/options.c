@@ -60,7 +60,7 @@ static int set_cidr(struct card *card, const char *value, struct error *err)
 {
     char address[ADDRESS_TEXT_MAX];
     size_t len = strcspn(value, "/");
-    unsigned long prefix;
+    unsigned long prefix = 0;
     uint32_t number;
     if (value[len] == '\0' || len >= sizeof(address))
         return error_set(err, EINVAL, "'%.32s' is not ADDRESS/PREFIX", value);
@@ -78,7 +78,7 @@ static int set_cidr(struct card *card, const char *value, struct error *err)
 
 static int set_port(struct card *card, const char *value, struct error *err)
 {
-    unsigned long number;
+    unsigned long number = 0;
     bool udp = str_starts_with(value, "udp/");
     if (!udp && !str_starts_with(value, "tcp/"))
         return error_set(err, EINVAL, "'%.32s' is not tcp/NUMBER or udp/NUMBER", value);
@@ -201,7 +201,7 @@ static int set_hostname(struct options *o, const char *value, struct error *err)
 
 static int set_uid(struct options *o, const char *value, struct error *err)
 {
-    unsigned long uid;
+    unsigned long uid = 0;
     if (o->has_uid)
         return error_set(err, EINVAL, "it is given twice");
     int r = parse_number(value, 1, UINT32_MAX - 1, &uid, err);

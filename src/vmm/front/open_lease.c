@@ -232,9 +232,9 @@ static int encode_route(struct lease *lease, const uint8_t to[4], unsigned prefi
 static int parse_route(const cJSON *json, struct lease *lease, struct error *err)
 {
     static const char *const known[] = {"to", "prefix", "via"};
-    const char *text;
+    const char *text = "";
     uint8_t to[4], via[4] = {0};
-    int64_t prefix;
+    int64_t prefix = 0;
     int r = check_members(json, known, ARRAY_SIZE(known), err);
     if (r == 0)
         r = json_get_string(json, "to", NULL, &text, err);
@@ -298,7 +298,7 @@ static int read_lease(const cJSON *json, const char *interface, struct lease_fil
                       struct error *err)
 {
     struct lease *lease = &file->lease;
-    int64_t mtu, prefix;
+    int64_t mtu = 0, prefix = 0;
     int r = check_version(json, err);
     if (r == 0)
         r = check_interface(json, interface, err);

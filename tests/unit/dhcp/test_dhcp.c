@@ -90,6 +90,11 @@ static void load(const char *text)
     }
 }
 
+static void put(size_t at, const char *bytes, size_t len)
+{
+    memcpy(frame + at, bytes, len);
+}
+
 static void store16(uint8_t *p, size_t value)
 {
     p[0] = (uint8_t)(value >> 8);
@@ -136,14 +141,14 @@ static void make(const char *options, size_t len)
     memset(frame, 0, sizeof(frame));
     memset(frame, 0xff, 6);
     memcpy(frame + 6, mac, 6);
-    memcpy(frame + 12, "\x08\x00\x45", 3);
-    memcpy(frame + IP + 8, "\x40\x11", 2);
+    put(12, "\x08\x00\x45", 3);
+    put(IP + 8, "\x40\x11", 2);
     memset(frame + IP + 16, 0xff, 4);
     store16(frame + UDP, 68);
     store16(frame + UDP + 2, 67);
-    memcpy(frame + MESSAGE, "\x01\x01\x06\x00\xde\xad\xbe\xef", 8);
+    put(MESSAGE, "\x01\x01\x06\x00\xde\xad\xbe\xef", 8);
     memcpy(frame + CHADDR, mac, 6);
-    memcpy(frame + COOKIE, "\x63\x82\x53\x63", 4);
+    put(COOKIE, "\x63\x82\x53\x63", 4);
     memcpy(frame + OPTIONS, options, len);
     frame_len = OPTIONS + len;
     seal();
@@ -266,9 +271,9 @@ START_TEST(test_destination)
     ck_assert_uint_eq(load16(reply + FLAGS), 0x8000);
     /* Renewing: straight to the client, who broadcasts nothing. */
     MAKE("\x35\x01\x03\xff");
-    memcpy(frame + CIADDR, ADDRESS, 4);
-    memcpy(frame + IP + 12, ADDRESS, 4);
-    memcpy(frame + IP + 16, SERVER, 4);
+    put(CIADDR, ADDRESS, 4);
+    put(IP + 12, ADDRESS, 4);
+    put(IP + 16, SERVER, 4);
     seal();
     ask();
     expect_reply(5, ADDRESS);
@@ -329,7 +334,7 @@ END_TEST
 START_TEST(test_inform)
 {
     MAKE("\x35\x01\x08\x37\x02\x06\x0f\xff");
-    memcpy(frame + CIADDR, OTHER, 4);
+    put(CIADDR, OTHER, 4);
     seal();
     ask();
     expect_reply(5, OTHER);

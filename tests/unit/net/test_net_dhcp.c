@@ -20,12 +20,14 @@ static void make_discover(uint8_t frame[DISCOVER_SIZE], uint8_t number)
                                       0x00, 0x00, 0x40, 0x11, 0x79, 0xde, 0x00, 0x00, 0x00, 0x00,
                                       0xff, 0xff, 0xff, 0xff, 0x00, 0x44, 0x00, 0x43, 0x00, 0xfc,
                                       0x11, 0x11, 0x01, 0x01, 0x06, 0x00};
+    static const uint8_t mac[] = {0x02, 0x11, 0x22, 0x33, 0x44, 0x55};
+    static const uint8_t options[] = {0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255};
     memset(frame, 0, DISCOVER_SIZE);
     frame[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
     memcpy(frame + HEADER_SIZE, headers, sizeof(headers));
     frame[XID] = number;
-    memcpy(frame + HEADER_SIZE + 70, "\x02\x11\x22\x33\x44\x55", 6);
-    memcpy(frame + HEADER_SIZE + 278, "\x63\x82\x53\x63\x35\x01\x01\xff", 8);
+    memcpy(frame + HEADER_SIZE + 70, mac, sizeof(mac));
+    memcpy(frame + HEADER_SIZE + 278, options, sizeof(options));
 }
 
 static void send_discover(uint8_t number)

@@ -162,7 +162,7 @@ START_TEST(test_too_many_ports)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), ",port=tcp/%u", i);
     ck_assert_int_eq(parse_card(text), 0);
     ck_assert_uint_eq(options.card.port_count, CARD_PORT_MAX);
-    strcat(text, ",port=udp/1");
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), ",port=udp/1");
     ck_assert_int_eq(parse_card(text), -EINVAL);
     ck_assert_ptr_nonnull(strstr(err.text, "more than 256 ports"));
     static char longest[10000];

@@ -62,24 +62,18 @@ END_TEST
 
 START_TEST(test_limits)
 {
-    char text[2048] = "search ", label[65];
+    char text[2048], label[65];
     memset(label, 'a', 64);
     label[64] = '\0';
-    strcat(text, label); /* one too long */
-    strcat(text, " ");
-    strcat(text, label + 1); /* 65 bytes encoded, three of which fit */
-    for (unsigned i = 0; i < 3; i++) {
-        strcat(text, " ");
-        strcat(text, label + 1);
-    }
-    strcat(text, " tail"); /* six more */
+    const char *fits = label + 1; /* 65 bytes encoded, three of which fit, and six more */
+    snprintf(text, sizeof(text), "search %s %s %s %s %s tail", label, fits, fits, fits, fits);
     parse(text);
     ck_assert_uint_eq(resolv.search_count, 4);
     ck_assert_str_eq(resolv.search[3], "tail");
     ck_assert_uint_eq(resolv.left_out, 2);
-    strcpy(text, "search");
+    snprintf(text, sizeof(text), "search");
     for (unsigned i = 0; i < 100; i++)
-        strcat(text, " a");
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), " a");
     parse(text);
     ck_assert_uint_eq(resolv.search_count, 32);
     ck_assert_uint_eq(resolv.left_out, 68);
