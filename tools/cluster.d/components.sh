@@ -146,6 +146,7 @@ authorization: { mode: Webhook }
 tlsCertFile: $pki/kubelet-server.crt
 tlsPrivateKeyFile: $pki/kubelet-server.key
 clusterDomain: cluster.local
+clusterDNS: [$dns_service]
 cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 enforceNodeAllocatable: []

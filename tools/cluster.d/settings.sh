@@ -26,6 +26,7 @@ host_address=10.$((244 + number)).255.1
 node_address=10.$((244 + number)).255.2
 services=10.$((96 + number)).0.0/16
 api_service=10.$((96 + number)).0.1
+dns_service=10.$((96 + number)).0.10
 server=https://$node_address:6443
 
 # Folders with fixed names that the node's programs use: in the node's mount namespace each is a folder of the cluster.
@@ -37,7 +38,8 @@ node_folders=(
     "/var/log/pods $run/logs/pods"
 )
 
-# Where the cgroup v1 hierarchies or the v2 one are seen by the node, and the one that tells which processes are its.
+# Where the cgroup hierarchies (v1, v2, or v2 beside v1) are seen by the node, and the one that tells which processes
+# are its own.
 cgroup_v2() {
     [[ -e /sys/fs/cgroup/cgroup.controllers ]]
 }
@@ -46,7 +48,7 @@ cgroup_hierarchies() {
     if cgroup_v2; then
         echo /sys/fs/cgroup
     else
-        awk '{ for (i = 7; i <= NF && $i != "-"; i++) ; if ($(i + 1) == "cgroup") print $5 }' /proc/self/mountinfo |
+        awk '{ for (i = 7; i <= NF && $i != "-"; i++) ; if ($(i + 1) ~ /^cgroup2?$/) print $5 }' /proc/self/mountinfo |
             grep '^/sys/fs/cgroup/' | sort -u
     fi
 }
