@@ -97,13 +97,15 @@ seconds_since() {
 }
 
 # install_packages GROUP: installs what is missing of the group in tools/packages; asks apt for
-# nothing when all is there.
+# nothing when all is there. "a|b" is there when one of them is; else a is installed.
 install_packages() {
     local group=$1 missing=() name groups
     while read -r name groups; do
         [[ -z $name || $name == '#'* ]] && continue
         [[ " $groups " == *" $group "* ]] || continue
-        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+        # shellcheck disable=SC2086 # a list
+        { dpkg-query -W -f '${Status} ' ${name//|/ } 2>/dev/null || true; } | grep -q 'ok installed' ||
+            missing+=("${name%%|*}")
     done <"$PODVISOR_ROOT/tools/packages"
     [[ ${#missing[@]} -eq 0 ]] && return 0
     apt-get update -q
