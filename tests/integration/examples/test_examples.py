@@ -11,6 +11,8 @@ import unittest
 SOURCE = pathlib.Path(__file__).resolve().parents[3]
 BIN = pathlib.Path(os.environ["PODVISOR_BUILD"]) / "bin"
 EXAMPLES = sorted((SOURCE / "deploy/examples").glob("*.yaml"))
+# Of a Service or a claim beside the machine, which `vmm` says it leaves alone.
+BESIDE = re.compile(r"^.*document \d \((?:Service|PersistentVolumeClaim) \w+\) is not read.*\n", re.M)
 KERNEL = SOURCE / "tests/fuzz/boot/corpus/boot-kernel/elf64"
 
 
@@ -30,7 +32,7 @@ class Examples(unittest.TestCase):
             with self.subTest(path.name):
                 done = subprocess.run([BIN / "vmm", "inspect", path], capture_output=True, text=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
-                self.assertNotRegex(done.stdout, r"(?m)^(warning|error|problem):")
+                self.assertNotRegex(BESIDE.sub("", done.stdout), r"(?m)^(warning|error|problem):")
                 self.assertIn("manifest: VirtualMachine", done.stdout)
 
     def test_the_command_in_its_head_starts_it(self):
@@ -52,7 +54,7 @@ class Examples(unittest.TestCase):
                     self.assertEqual(done.returncode, 1)
                     self.assertIn("there is no network interface tap0", done.stderr)
                 else:
-                    self.assertEqual((done.returncode, done.stderr), (0, ""))
+                    self.assertEqual((done.returncode, BESIDE.sub("", done.stderr)), (0, ""))
 
 
 if __name__ == "__main__":
