@@ -322,11 +322,10 @@ static int field_schema(struct schema_source *source, const struct field *field,
                         struct error *err)
 {
     const cJSON *type = json_get(entry, "type");
-    bool is_object_metadata = str_equal(place->path, "metadata"); /* the API server's own */
-    if (field->members == NULL || is_object_metadata) {
+    if (field->members == NULL) {
         if (type != NULL)
             return type_schema(source, type, 0, ret, err);
-        *ret = is_object_metadata ? typed("object") : table_schema(field->type);
+        *ret = table_schema(field->type);
         return 0;
     }
     if (type != NULL)
@@ -351,6 +350,10 @@ static int table_object(struct schema_source *source, const struct field *fields
         char path[PATH_MAX_LENGTH];
         snprintf(path, sizeof(path), "%s%s%s", place->path, place->path[0] != '\0' ? "." : "",
                  field->name);
+        if (str_equal(path, "metadata")) { /* the API server's own, which it describes itself */
+            add(properties, path, typed("object"));
+            continue;
+        }
         struct place at = {place->section, path};
         struct spot spot = {place->section, path, lookup(source, section, path), field};
         if (spot.entry == NULL)
