@@ -116,7 +116,11 @@ static void attempt(struct endpoint *ep)
 
 static void retry_expired(struct loop_timer *timer)
 {
-    attempt(container_of(timer, struct endpoint, retry));
+    struct endpoint *ep = container_of(timer, struct endpoint, retry);
+    if (ep->registered && ep->server.open_streams == 0)
+        log_warn(ep->service.type->name,
+                 "the kubelet took the registration but does not watch the devices");
+    attempt(ep);
 }
 
 /* Makes everything anew without waiting. */
@@ -157,7 +161,7 @@ void endpoint_set_health(struct endpoint *ep, const struct device_health *health
     if (!health->healthy)
         log_warn(ep->service.type->name, "unhealthy: %s", health->reason);
     else if (health->reason[0] != '\0')
-        log_warn(ep->service.type->name, "healthy, but: %s", health->reason);
+        log_info(ep->service.type->name, "healthy: %s", health->reason);
     else
         log_info(ep->service.type->name, "healthy");
     if (was_healthy != health->healthy)

@@ -230,7 +230,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct grpc_server_conn *c = user;
     struct stream *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     (void)flags;
-    if (s == NULL || s->answered)
+    /* Trailers say nothing that matters here. */
+    if (s == NULL || s->answered || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     if (is_text(name, name_len, ":method"))
         s->is_post = is_text(value, value_len, "POST");
@@ -307,6 +308,18 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
     return 0;
 }
 
+/* nghttp2 resets the stream or ends the connection; the log says why. */
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code,
+                            void *user)
+{
+    struct grpc_server_conn *c = user;
+    (void)session;
+    if (log_ratelimit_allow(&c->server->invalid_log, &(uint32_t){0}))
+        log_warn("grpc", "%s: invalid frame of type %d on stream %d: %s", c->server->path,
+                 frame->hd.type, frame->hd.stream_id, nghttp2_strerror(code));
+    return 0;
+}
+
 static int new_callbacks(nghttp2_session_callbacks **ret, struct error *err)
 {
     nghttp2_session_callbacks *cb;
@@ -317,6 +330,7 @@ static int new_callbacks(nghttp2_session_callbacks **ret, struct error *err)
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     *ret = cb;
     return 0;
 }

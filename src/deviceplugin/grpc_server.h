@@ -8,6 +8,7 @@
 #define PODVISOR_DEVICEPLUGIN_GRPC_SERVER_H
 
 #include "grpc.h"
+#include <podvisor/log.h>
 #include <podvisor/loop.h>
 #include <sys/types.h>
 
@@ -51,6 +52,7 @@ struct grpc_server {
     unsigned conn_count;
     unsigned open_streams;
     size_t buffered; /* bytes of unfinished requests */
+    struct log_ratelimit invalid_log;
 };
 
 #define GRPC_SERVER_INIT ((struct grpc_server){.fd = -1, .source = {.fd = -1}})

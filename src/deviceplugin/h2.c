@@ -100,6 +100,22 @@ static void conn_ready(struct loop_source *source, uint32_t events)
     h2_conn_flush(conn);
 }
 
+/*
+ * Without nghttp2's checks of header fields: grpc-go before 1.30 (the kubelet of Kubernetes 1.20
+ * and older) sends the socket's path as :authority, which those refuse. Who uses a field checks it.
+ */
+static int new_server(struct h2_conn *conn, const nghttp2_session_callbacks *callbacks, void *user)
+{
+    nghttp2_option *option;
+    int r = nghttp2_option_new(&option);
+    if (r != 0)
+        return r;
+    nghttp2_option_set_no_http_messaging(option, 1);
+    r = nghttp2_session_server_new2(&conn->session, callbacks, user, option);
+    nghttp2_option_del(option);
+    return r;
+}
+
 int h2_conn_start(struct h2_conn *conn, struct loop *loop, int fd, bool server,
                   const nghttp2_session_callbacks *callbacks, void *user,
                   const nghttp2_settings_entry *settings, size_t settings_count, struct error *err)
@@ -110,7 +126,7 @@ int h2_conn_start(struct h2_conn *conn, struct loop *loop, int fd, bool server,
     conn->watched = EPOLLIN;
     conn->out_len = 0;
     conn->session = NULL;
-    int r = server ? nghttp2_session_server_new(&conn->session, callbacks, user)
+    int r = server ? new_server(conn, callbacks, user)
                    : nghttp2_session_client_new(&conn->session, callbacks, user);
     if (r == 0)
         r = nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, settings_count);

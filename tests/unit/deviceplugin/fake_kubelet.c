@@ -200,7 +200,9 @@ struct peer *peer_connect(struct loop *loop, const char *path)
         close(fd);
         return NULL;
     }
-    return peer_new(loop, fd, false);
+    struct peer *peer = peer_new(loop, fd, false);
+    snprintf(peer->authority, sizeof(peer->authority), "%s", path);
+    return peer;
 }
 
 static nghttp2_nv field(const char *name, const char *value)
@@ -223,9 +225,9 @@ static void set_out(struct peer_stream *s, const void *data, size_t len, bool en
 struct peer_stream *peer_request(struct peer *peer, const char *method, const char *path,
                                  const char *content_type, const void *body, size_t len, bool end)
 {
-    nghttp2_nv nv[] = {field(":method", method),         field(":scheme", "http"),
-                       field(":authority", "localhost"), field(":path", path),
-                       field("te", "trailers"),          field("content-type", content_type)};
+    nghttp2_nv nv[] = {
+        field(":method", method), field(":scheme", "http"), field(":authority", peer->authority),
+        field(":path", path),     field("te", "trailers"),  field("content-type", content_type)};
     struct peer_stream *s = add_stream(peer, -1);
     set_out(s, body, len, end);
     nghttp2_data_provider provider = {.source = {.ptr = s}, .read_callback = read_out};

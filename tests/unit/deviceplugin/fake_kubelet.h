@@ -37,6 +37,7 @@ struct peer {
     int fd; /* -1: closed */
     nghttp2_session *session;
     bool server;
+    char authority[128];    /* the socket's path, as grpc-go of Kubernetes 1.20 has it */
     bool no_window_updates; /* the stream's window stays used up until peer_open_windows() */
     struct peer_stream *stream[PEER_STREAMS_MAX];
     unsigned stream_count;
