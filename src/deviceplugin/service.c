@@ -75,6 +75,11 @@ enum grpc_status service_options(void *ctx, const uint8_t *request, size_t len,
     return status;
 }
 
+/*
+ * All devices, or none at all when the node cannot have them. "Unhealthy" would say the same but
+ * for a kubelet that starts: until we register again it takes the capacity it had for allocatable
+ * (Kubernetes 1.20: seen), and a pod that waits for the resource is sent there and fails.
+ */
 enum grpc_status service_list_and_watch(void *ctx, const uint8_t *request, size_t len,
                                         struct grpc_message *ret, struct error *err)
 {
@@ -82,18 +87,18 @@ enum grpc_status service_list_and_watch(void *ctx, const uint8_t *request, size_
     enum grpc_status status = check_empty(request, len, err);
     if (status != GRPC_OK)
         return status;
-    unsigned count = service->stopping ? 0 : service->device_count;
+    unsigned count = service->stopping || !service->health.healthy ? 0 : service->device_count;
     V1beta1__ListAndWatchResponse list;
     v1beta1__list_and_watch_response__init(&list);
     cleanup_free V1beta1__Device *device = xcalloc(count + 1, sizeof(*device));
     cleanup_free V1beta1__Device **pointer = xcalloc(count + 1, sizeof(void *));
     cleanup_free char(*id)[ID_MAX] = xcalloc(count + 1, sizeof(*id));
-    char healthy[] = "Healthy", unhealthy[] = "Unhealthy";
+    char healthy[] = "Healthy";
     for (unsigned i = 0; i < count; i++) {
         snprintf(id[i], sizeof(id[i]), "%s%u", service->type->name, i);
         v1beta1__device__init(&device[i]);
         device[i].id = id[i];
-        device[i].health = service->health.healthy ? healthy : unhealthy;
+        device[i].health = healthy;
         pointer[i] = &device[i];
     }
     list.n_devices = count;

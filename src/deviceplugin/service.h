@@ -17,7 +17,7 @@ struct device_service {
     const struct device_type *type;
     unsigned device_count; /* ids are NAME0 ... NAMEn-1, stable: the kubelet remembers them */
     struct device_health health;
-    bool stopping; /* the list is empty */
+    bool stopping;
 };
 
 /* Handlers of the three methods that the kubelet calls; `ctx` is the struct device_service. */
