@@ -153,7 +153,8 @@ static void refresh_identity(struct kube_auth *auth, uint64_t now)
 
 static struct kube_pem take_pem(char **text)
 {
-    return (struct kube_pem){.len = *text != NULL ? strlen(*text) : 0, .text = steal_ptr(*text)};
+    size_t len = *text != NULL ? strlen(*text) : 0;
+    return (struct kube_pem){.text = steal_ptr(*text), .len = len};
 }
 
 static int run_plugin(struct kube_auth *auth, uint64_t now, struct error *err)
