@@ -59,9 +59,10 @@ static int read_token(const struct kube_config *config, char **ret_line, struct 
     if (r < 0)
         return error_wrap(err, "token");
     size_t start = strspn(text, space), end = strlen(text);
+    bool has_nul = end != len;
     while (end > start && strchr(space, text[end - 1]) != NULL)
         text[--end] = '\0';
-    if (end != len && memchr(text, '\0', end) != NULL)
+    if (has_nul)
         r = error_set(err, EINVAL, "the token in %s has a NUL in it", config->token_file);
     else if (start == end)
         r = error_set(err, EINVAL, "the token in %s is empty", config->token_file);

@@ -264,8 +264,9 @@ int kube_config_in_cluster(const char *host, const char *port, const char *dir,
     config->token_file = xasprintf("%s/token", dir);
     config->ca.path = xasprintf("%s/ca.crt", dir);
     cleanup_free char *namespace_file = xasprintf("%s/namespace", dir);
-    cleanup_free char *token = NULL, *namespace_ = NULL;
-    size_t len;
+    cleanup_free char *namespace_ = NULL;
+    char *token = NULL;
+    size_t len = 0;
     int r = kube_config_set_server(config, url, err);
     if (r == 0)
         r = kube_config_read_file(config->token_file, TOKEN_MAX, &token, &len, err);
@@ -273,7 +274,7 @@ int kube_config_in_cluster(const char *host, const char *port, const char *dir,
         error_wrap(err, "the pod's service account");
         return error_hint(err, "the pod needs automountServiceAccountToken: true");
     }
-    explicit_bzero(token, len);
+    kube_secret_free(token, len);
     if (kube_config_read_file(namespace_file, NAMESPACE_MAX, &namespace_, &len, NULL) == 0)
         config->namespace_ = trimmed(namespace_);
     r = kube_config_check(config, err);

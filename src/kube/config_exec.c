@@ -91,11 +91,10 @@ static int make_info(const struct kube_config *config, bool interactive, char **
     add(spec, "interactive", cJSON_CreateBool(interactive));
     int r = config->exec->provide_cluster_info ? add_cluster(spec, config, err) : 0;
     cleanup_free char *text = NULL;
-    if (r == 0)
-        r = json_print(info, &text, NULL, err);
-    if (r == 0)
-        *ret = xasprintf("KUBERNETES_EXEC_INFO=%s", text);
-    return r;
+    if (r < 0 || (r = json_print(info, &text, NULL, err)) < 0)
+        return r;
+    *ret = xasprintf("KUBERNETES_EXEC_INFO=%s", text);
+    return 0;
 }
 
 struct strings {

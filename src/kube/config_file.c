@@ -135,24 +135,23 @@ static int read_context(struct kube_config *config, const struct documents *docs
     static const struct json_path context_path = {.key = "context"},
                                   cluster_path = {.key = "cluster"}, user_path = {.key = "user"};
     const cJSON *context = NULL, *cluster = NULL, *user = NULL;
-    const char *dir, *cluster_dir, *user_dir, *cluster_name = "", *user_name = "",
-                                              *namespace_ = NULL;
+    const char *dir = ".", *cluster_name = "", *user_name = "", *namespace_ = NULL;
     int r = find(docs, "contexts", "context", name, &context, &dir, err);
     if (r < 0 || (r = json_get_string(context, "cluster", &context_path, &cluster_name, err)) < 0 ||
         (r = json_get_string(context, "user", &context_path, &user_name, err)) < 0 ||
         (r = json_get_string(context, "namespace", &context_path, &namespace_, err)) < 0)
         return r;
     config->namespace_ = xstrdup(namespace_);
-    r = find(docs, "clusters", "cluster", cluster_name, &cluster, &cluster_dir, err);
+    r = find(docs, "clusters", "cluster", cluster_name, &cluster, &dir, err);
     if (r >= 0)
-        r = kube_config_read_cluster(config, cluster, cluster_dir, &cluster_path, err);
+        r = kube_config_read_cluster(config, cluster, dir, &cluster_path, err);
     if (r < 0)
         return error_wrap(err, "cluster \"%s\"", cluster_name);
     if (*user_name == '\0')
         return 0; /* anonymous */
-    r = find(docs, "users", "user", user_name, &user, &user_dir, err);
+    r = find(docs, "users", "user", user_name, &user, &dir, err);
     if (r > 0)
-        r = kube_config_read_user(config, user, cluster, user_dir, &user_path, err);
+        r = kube_config_read_user(config, user, cluster, dir, &user_path, err);
     return r < 0 ? error_wrap(err, "user \"%s\"", user_name) : 0;
 }
 

@@ -75,7 +75,7 @@ void kube_status_from_object(int http_status, const cJSON *object, struct kube_s
     *ret = (struct kube_status){.code = http_status};
     int64_t code, seconds;
     /* The body's code counts where HTTP had none to give: an ERROR event of a watch is a 200. */
-    if (json_get_int64(object, "code", NULL, &code, NULL) == 1 && code >= 100 && code <= 599 &&
+    if (json_get_int64(object, "code", NULL, &code, NULL) == 1 && code >= 400 && code <= 599 &&
         (http_status == 0 || http_status / 100 == 2))
         ret->code = (int)code;
     copy_member(ret->reason, sizeof(ret->reason), object, "reason");
@@ -86,7 +86,7 @@ void kube_status_from_object(int http_status, const cJSON *object, struct kube_s
     if (json_get_int64(details, "retryAfterSeconds", NULL, &seconds, NULL) == 1 && seconds > 0)
         ret->retry_after = seconds < RETRY_AFTER_MAX ? (unsigned)seconds : RETRY_AFTER_MAX;
     if (*ret->reason == '\0')
-        strcpy(ret->reason, reason_of_code(ret->code));
+        snprintf(ret->reason, sizeof(ret->reason), "%s", reason_of_code(ret->code));
 }
 
 void kube_status_parse(int http_status, const char *body, size_t len, struct kube_status *ret)
@@ -97,7 +97,7 @@ void kube_status_parse(int http_status, const char *body, size_t len, struct kub
         return;
     }
     *ret = (struct kube_status){.code = http_status};
-    strcpy(ret->reason, reason_of_code(http_status));
+    snprintf(ret->reason, sizeof(ret->reason), "%s", reason_of_code(http_status));
     copy_text(ret->message, sizeof(ret->message), body, len);
 }
 

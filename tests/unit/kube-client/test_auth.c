@@ -182,6 +182,11 @@ START_TEST(keeps_the_token_when_the_file_cannot_be_read)
         expect_shows("Bearer one");
     }
     cleanup_free char *path = path_of("token");
+    cleanup_fclose FILE *file = fopen(path, "w");
+    ck_assert_uint_eq(fwrite("a\0b", 3, 1, file), 1);
+    fflush(file);
+    pass(61);
+    expect_shows("Bearer one");
     unlink(path);
     pass(61);
     expect_shows("Bearer one");
