@@ -282,7 +282,9 @@ static int read_interface(struct plan *plan, const struct vmspec *spec, size_t i
 int plan_read_manifest(struct plan *plan, const struct run_options *options, uint32_t *used_disks,
                        uint32_t *used_nets, struct error *err)
 {
-    static struct vmspec *spec; /* strings of the plan point into it until the exec */
+    static struct vmspec *spec; /* strings of the last plan point into it until the exec */
+    vmspec_free(steal_ptr(spec));
+    vmspec_diagnostics_done(&diagnostics);
     source = options->vmi != NULL ? POD_ENV_VMI : options->manifest;
     int r = options->vmi != NULL ? load_pod_spec(options->vmi, &spec, &diagnostics, err)
                                  : load_spec(options->manifest, &spec, &diagnostics, err);
