@@ -13,6 +13,7 @@
  *   m write to each page of 32..96 MiB, then print TOUCHED
  *   v move the BAR of PCI slot 1 to 0xd8000000
  *   g listen to the power button: a press prints BUTTON and powers off
+ *   w sleep until somebody presses the power button, then power off; takes no commands and no time
  *   anything else is printed as it is
  */
     .set COM1, 0x3f8
@@ -104,6 +105,8 @@ command:
     je move_bar
     cmp $'g', %al
     je listen
+    cmp $'w', %al
+    je sleep
     call put
     jmp next
 
@@ -219,15 +222,32 @@ move_bar:
     mov $'v', %al
     call put
     jmp next
-listen: /* edge, active high, unmasked, to processor 0 */
+listen:
+    call route_button
+    mov $'g', %al
+    call put
+    jmp next
+sleep:
+    call route_button
+    mov $button, %eax
+    mov %ax, gate
+    shr $16, %eax
+    mov %ax, gate + 6
+    lgdt gdt_register
+    ljmp $8, $1f
+1:  lidt idt_register
+    mov $'w', %al
+    call put
+2:  sti
+    hlt
+    jmp 2b
+route_button: /* edge, active high, unmasked, to processor 0 */
     movl $0x100 | 0xff, LAPIC + LAPIC_SVR
     movl $0x11 + 2 * GED_PIN, IOAPIC
     movl $0, IOAPIC + 0x10
     movl $0x10 + 2 * GED_PIN, IOAPIC
     movl $GED_VECTOR, IOAPIC + 0x10
-    mov $'g', %al
-    call put
-    jmp next
+    ret
 button:
     mov $pressed, %esi
     mov $pressed_end - pressed, %ecx
@@ -264,6 +284,21 @@ digits:
 no_idt:
     .word 0
     .long 0
+gdt_register:
+    .word gdt_end - gdt - 1
+    .long gdt
+idt_register:
+    .word idt_end - idt - 1
+    .long idt
+    .align 8
+gdt: /* null, flat code, flat data */
+    .quad 0, 0x00cf9a000000ffff, 0x00cf92000000ffff
+gdt_end:
+idt:
+    .fill GED_VECTOR, 8, 0
+gate: /* 32-bit interrupt gate, present */
+    .word 0, 8, 0x8e00, 0
+idt_end:
     .align 4
 number:
     .long 0
