@@ -1,11 +1,15 @@
 """What the end-to-end tests share: the cluster of tools/cluster with podvisor on it (tools/deploy), and kubectl."""
+import base64
 import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
+import tempfile
 import time
 import unittest
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tools" / "cluster"
@@ -26,6 +30,36 @@ def run(*words, stdin=None, check=True, timeout=PATIENCE):
 
 def kubectl(*words, stdin=None, check=True, timeout=PATIENCE):
     return run(CLUSTER, "kubectl", *words, stdin=stdin, check=check, timeout=timeout)
+
+
+def credentials():
+    """Server, CA and client certificate of the cluster's kubeconfig, for what kubectl 1.20 cannot ask."""
+    path = run(CLUSTER, "kubeconfig").stdout.strip()
+    view = json.loads(kubectl("--kubeconfig", path, "config", "view", "--raw", "-o", "json").stdout)
+    cluster, user = view["clusters"][0]["cluster"], view["users"][0]["user"]
+    context = ssl.create_default_context(cadata=pem(cluster, "certificate-authority").decode())
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name in ("client-certificate", "client-key"):
+            files.append(pathlib.Path(folder, name))
+            files[-1].write_bytes(pem(user, name))
+        context.load_cert_chain(*files)
+    return cluster["server"], context
+
+
+def pem(entry, name):
+    if name + "-data" in entry:
+        return base64.b64decode(entry[name + "-data"])
+    return pathlib.Path(entry[name]).read_bytes()
+
+
+def patch_status(path, patch):
+    """A merge patch of a status subresource: kubectl has --subresource only from 1.24 on."""
+    server, context = credentials()
+    request = urllib.request.Request(server + path, json.dumps(patch).encode(), method="PATCH",
+                                     headers={"Content-Type": "application/merge-patch+json"})
+    with urllib.request.urlopen(request, context=context, timeout=PATIENCE) as answer:
+        return json.load(answer)
 
 
 def wait_until(condition, timeout=PATIENCE, what="the condition", every=0.2):
