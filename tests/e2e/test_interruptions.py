@@ -87,7 +87,7 @@ class Interruptions(lib.Case):
         self.apply(lib.machine("before"))
         self.wait_condition("vm", "before", "Ready")
         uid = self.pods("before")[0]["metadata"]["uid"]
-        for component in ("kube-apiserver", "etcd"):
+        for component in ("apiserver", "etcd"):
             with self.subTest(component):
                 lib.run(lib.CLUSTER, "restart", component)
                 lib.wait_until(lambda: lib.kubectl("get", "--raw=/readyz", check=False).returncode == 0,
