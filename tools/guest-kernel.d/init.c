@@ -342,6 +342,50 @@ static int test_net(void)
         return 0;
 }
 
+/* What the kernel's DHCP client was told, from /proc/net/pnp: servers and domain; the name and the MTU it set. */
+static void report_dhcp(void)
+{
+        static char pnp[1024];
+        struct utsname u;
+
+        read_file("/proc/net/pnp", pnp, sizeof(pnp));
+        for (char *line = strtok(pnp, "\n"); line; line = strtok(NULL, "\n"))
+                say("info pnp %s", line);
+        if (uname(&u) == 0)
+                say("info hostname %s", u.nodename);
+        list_folder("/sys/class/net", "link", "mtu", "mtu");
+}
+
+/* Gives back what each of so many connections sends, until its end. */
+static int test_echo(void)
+{
+        struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((in_port_t)number("echo_port", 7)) };
+        unsigned long count = number("echo_count", 1), bytes = 0;
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        if (report_address() < 0)
+                return -1;
+        report_dhcp();
+        if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 4) < 0)
+                return fail("echo", "listen");
+        say("echo port=%u", ntohs(at.sin_port));
+        while (count-- > 0) {
+                int peer = accept(fd, NULL, NULL);
+                ssize_t n = 0;
+
+                if (peer < 0)
+                        return fail("echo", "accept");
+                while ((n = read(peer, chunk, sizeof(chunk))) > 0) {
+                        if (write(peer, chunk, (size_t)n) != n)
+                                return fail("echo", "write");
+                        bytes += (unsigned long)n;
+                }
+                close(peer);
+        }
+        say("ok echo bytes=%lu", bytes);
+        return 0;
+}
+
 /* ---- The other devices --------------------------------------------------------------------------------------------- */
 
 static int test_rng(void)
@@ -540,6 +584,7 @@ static const struct test {
         { "info", test_info, 60 },
         { "disk", test_disk, 300 },
         { "net", test_net, 600 },
+        { "echo", test_echo, 300 },
         { "pingable", test_pingable, 0 },
         { "balloon", test_balloon, 300 },
         { "rng", test_rng, 60 },
