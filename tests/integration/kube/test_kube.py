@@ -28,12 +28,14 @@ def free_number():
 
 def main():
     environment = {**os.environ, "PODVISOR_CLUSTER_DIR": FOLDER, "PODVISOR_CLUSTER_NUMBER": free_number()}
+    own = f"{FOLDER}/kubeconfig"
     try:
         tool("up", environment=environment)
         environment["KUBECONFIG"] = tool("kubeconfig", environment=environment)
         return subprocess.run([PROGRAM], env=environment, check=False, timeout=300).returncode
     finally:
-        if environment.get("KUBECONFIG", f"{FOLDER}/kubeconfig") == f"{FOLDER}/kubeconfig":
+        used = environment.get("KUBECONFIG", own)
+        if used == own and os.environ.get("KUBECONFIG") != own:
             tool("down", environment=environment)
 
 
