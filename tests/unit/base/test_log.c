@@ -110,7 +110,7 @@ END_TEST
 
 START_TEST(test_long_fields)
 {
-    for (size_t len = 1000; len < 4100; len += len > 1100 && len < 3600 ? 50 : 1) {
+    for (size_t len = 1000; len<4100; len += len> 1100 && len < 3600 ? 50 : 1) {
         const struct log_field fields[] = {LOG_INT("first", 1), LOG_STR("long", many('"', len / 2)),
                                            LOG_INT("last", 2)};
         log_write(LOG_LEVEL_INFO, "guest", fields, ARRAY_SIZE(fields), "a device");
