@@ -365,6 +365,15 @@ def proc_status(pid, tid=None):
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def open_files(pid):
+    """What the process's descriptors are; one that is closed meanwhile (a client's socket) is left out."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return found
+
+
 def memory_maps(pid):
     """[start, end, access, KiB resident] for each mapping of the process."""
     maps = []

@@ -107,7 +107,7 @@ class Descriptors(unittest.TestCase):
                    r"anon_inode:\[timerfd\]", r"pipe:\[\d+\]", r"socket:\[\d+\]", r"/dev/null",
                    r"/memfd:machine_config \(deleted\)", re.escape(str(disk)), re.escape(str(lib.OBEY)),
                    re.escape(str(vmm.termination_path))]
-        found = [os.readlink(f"/proc/{vmm.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{vmm.pid}/fd")]
+        found = lib.open_files(vmm.pid)
         for path in found:
             self.assertTrue(any(re.fullmatch(pattern, path) for pattern in allowed), f"{path} in {found}")
         for path in (str(disk), str(lib.OBEY), "/dev/kvm"):

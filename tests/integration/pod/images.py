@@ -91,7 +91,7 @@ class Images(unittest.TestCase):
         self.pod.sidecar(root, "--name", "root")
         compute = self.pod.compute(vmi(domain=kernel_boot("1"), volumes=[container_disk()])).ready()
         compute.call("status")
-        links = [os.readlink(f"/proc/{compute.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{compute.pid}/fd")]
+        links = lib.open_files(compute.pid)
         # Two sidecars, the control socket, and maybe the client of a moment ago; no listener for images.
         self.assertIn(sum(link.startswith("socket:") for link in links), (3, 4), links)
         self.assertEqual(sum(link.endswith("/disk/img") for link in links), 1, links)
@@ -201,7 +201,7 @@ class Images(unittest.TestCase):
 
     def test_kernel_of_a_flag(self):
         """For debugging: another kernel in the same pod."""
-        compute = self.pod.compute(vmi(domain=kernel_boot("1")), "--kernel", lib.OBEY, "--cmdline", "o")
+        compute = self.pod.compute(vmi(domain=kernel_boot("1")), "--kernel", self.pod.kernel, "--cmdline", "o")
         compute.expect_end(0, "PowerOff")
 
 

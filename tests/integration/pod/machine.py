@@ -18,7 +18,7 @@ class Machine(unittest.TestCase):
 
     def start(self, *flags, args="", wrapper=UNPRIVILEGED, env=None, domain=None, **spec):
         """A machine whose kernel is a file: images have their own tests."""
-        return self.pod.compute(vmi(domain=domain, **spec), "--kernel", lib.OBEY, "--cmdline", args, *flags,
+        return self.pod.compute(vmi(domain=domain, **spec), "--kernel", self.pod.kernel, "--cmdline", args, *flags,
                                 wrapper=wrapper, env=env)
 
     def test_defaults_of_the_pod(self):
@@ -142,7 +142,7 @@ class Machine(unittest.TestCase):
     def test_manifest_of_a_flag(self):
         path = self.pod.folder / "vmi.json"
         path.write_text(json.dumps(vmi(name="other")))
-        compute = self.pod.compute(None, path, "--kernel", lib.OBEY, "--cmdline", "").ready()
+        compute = self.pod.compute(None, path, "--kernel", self.pod.kernel, "--cmdline", "").ready()
         self.assertEqual(compute.call("status")["name"], "other")
 
     def test_second_machine_in_the_pod_is_refused(self):
@@ -184,10 +184,10 @@ class Network(unittest.TestCase):
         return vmi(domain={"devices": {"autoattachPodInterface": True}})
 
     def start(self, **lease):
-        return self.pod.compute(self.machine(**lease), "--kernel", lib.OBEY, "--cmdline", "")
+        return self.pod.compute(self.machine(**lease), "--kernel", self.pod.kernel, "--cmdline", "")
 
     def test_lease(self):
-        got = self.pod.handed_over(self.machine(mtu=1400), "--kernel", lib.OBEY)
+        got = self.pod.handed_over(self.machine(mtu=1400), "--kernel", self.pod.kernel)
         card, = got["nets"]
         self.assertEqual((card["name"], card["mac"], card["mtu"]), ("default", "02:11:22:33:44:55", 1400))
         compute = self.start(mtu=1400).ready()

@@ -58,7 +58,8 @@ class Pod:
         self.socket = self.run / "podvisor" / "vmm" / "control"
         self.programs = self.folder / "programs"
         self.programs.mkdir()
-        for path in (lib.VMM, lib.VMM.with_name("vmm-monitor"), FAKE_MONITOR, CONTAINER_DISK):
+        self.kernel = self.programs / lib.OBEY.name  # a copy, too: the build may be where only root can reach it
+        for path in (lib.VMM, lib.VMM.with_name("vmm-monitor"), FAKE_MONITOR, CONTAINER_DISK, lib.OBEY):
             shutil.copy(path, self.programs)
             (self.programs / path.name).chmod(0o755)
 

@@ -18,10 +18,10 @@ class Volumes(unittest.TestCase):
         self.pod = Pod(self)
 
     def start(self, *volumes, env=None):
-        return self.pod.compute(vmi(volumes=volumes), "--kernel", lib.OBEY, "--cmdline", "", env=env)
+        return self.pod.compute(vmi(volumes=volumes), "--kernel", self.pod.kernel, "--cmdline", "", env=env)
 
     def disks(self, *volumes, env=None):
-        got = self.pod.handed_over(vmi(volumes=volumes), "--kernel", lib.OBEY, env=env)
+        got = self.pod.handed_over(vmi(volumes=volumes), "--kernel", self.pod.kernel, env=env)
         return {disk["name"]: disk for disk in got["disks"]}
 
     def refused(self, told, *volumes, **options):
@@ -116,7 +116,7 @@ class Volumes(unittest.TestCase):
         compute = self.start(("scratch", {"emptyDisk": {"capacity": "1Gi"}})).ready()
         compute.call("status")
         self.assertEqual(os.listdir(self.pod.run / "podvisor/ephemeral"), [])
-        links = [os.readlink(f"/proc/{compute.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{compute.pid}/fd")]
+        links = lib.open_files(compute.pid)
         self.assertTrue(any("ephemeral/" in link and "(deleted)" in link for link in links), links)
 
     def test_kinds_that_have_to_wait(self):
@@ -131,7 +131,7 @@ class Volumes(unittest.TestCase):
         disk = self.pod.folder / "mine.img"
         disk.write_bytes(bytes(4096))
         disk.chmod(0o666)
-        got = self.pod.handed_over(vmi(volumes=[claim()]), "--kernel", lib.OBEY, "--disk", f"name=data,path={disk}")
+        got = self.pod.handed_over(vmi(volumes=[claim()]), "--kernel", self.pod.kernel, "--disk", f"name=data,path={disk}")
         self.assertEqual(got["disks"][0]["size"], 4096)
 
 
