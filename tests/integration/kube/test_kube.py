@@ -7,6 +7,7 @@ ends it. The checks are in client_cluster.c, which works in a namespace of its o
 """
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ def free_number():
 def main():
     environment = {**os.environ, "PODVISOR_CLUSTER_DIR": FOLDER, "PODVISOR_CLUSTER_NUMBER": free_number()}
     own = f"{FOLDER}/kubeconfig"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # what was started is ended then too
     try:
         tool("up", environment=environment)
         environment["KUBECONFIG"] = tool("kubeconfig", environment=environment)
