@@ -64,6 +64,14 @@ def host_is_pvm():
     return pathlib.Path("/sys/module/kvm_pvm").exists()
 
 
+def find_guest():
+    """The folder of the Linux guest, which tools/guest-kernel built before the tests."""
+    result = subprocess.run([SOURCE / "tools" / "guest-kernel"], capture_output=True, text=True, timeout=60)
+    if result.returncode:
+        sys.exit(f"FAILED: no guest kernel; run tools/guest-kernel --install-deps: {result.stderr}")
+    return pathlib.Path(result.stdout.strip().splitlines()[-1])
+
+
 def require_host():
     """Ends the test program with a reason and a failure when it cannot do its work here."""
     if os.geteuid() != 0:

@@ -83,6 +83,9 @@ static unsigned make_request(struct vkit *kit, unsigned index, struct vfuzz_inpu
     return count;
 }
 
+static const struct lease lease = {
+    .enabled = 1, .prefix = 24, .address = {10, 0, 2, 2}, .server = {10, 0, 2, 1}};
+
 static void settle(struct vkit *kit)
 {
     static uint8_t frame[VIRTIO_NET_FRAME_MAX + 1];
@@ -113,7 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                              .tap_fd = fd[0],
                                              .mtu = (options & 2) != 0 ? 9000 : 0,
                                              .offload = (options & 4) != 0,
-                                             .offload_uso = (options & 8) != 0};
+                                             .offload_uso = (options & 8) != 0,
+                                             .lease = (options & 16) != 0 ? &lease : NULL};
     if (virtio_net_init(&net, &net_options, &kit->mem, &kit->loop, NULL) < 0)
         abort();
     struct vfuzz_device spec = {

@@ -34,14 +34,6 @@ NO_REPORTING = "page_reporting.page_reporting_order=99"  # no block is that larg
 BALLOON = 48 * MIB  # far more than the kernel keeps in lists of its own or in blocks that are not wholly free
 
 
-def find_guest():
-    """The folder of the kernel, which tools/guest-kernel built before the tests."""
-    result = subprocess.run([lib.SOURCE / "tools" / "guest-kernel"], capture_output=True, text=True, timeout=60)
-    if result.returncode:
-        sys.exit(f"FAILED: no guest kernel; run tools/guest-kernel --install-deps: {result.stderr}")
-    return pathlib.Path(result.stdout.strip().splitlines()[-1])
-
-
 def pattern(size):
     """fill_pattern() of the guest's init."""
     state, words = 1, []
@@ -87,7 +79,7 @@ class TcpPeer(threading.Thread):
 class LinuxCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.guest = find_guest()
+        cls.guest = lib.find_guest()
         lib.enter_network_namespace()
         lib.make_tap("tap0", f"{HOST_IP}/24")
 

@@ -5,7 +5,6 @@ the node reaches it at the pod's address."""
 
 import pathlib
 import socket
-import subprocess
 import sys
 import unittest
 
@@ -18,14 +17,6 @@ from pod_case import UNPRIVILEGED, Pod, vmi  # noqa: E402
 BOOT, STEP = 240, 150  # seconds, on the slowest host when it is busy
 PORT = 7
 TEXT = b"lark" * 512
-
-
-def find_guest():
-    """The folder of the kernel, which tools/guest-kernel built before the tests."""
-    result = subprocess.run([lib.SOURCE / "tools" / "guest-kernel"], capture_output=True, text=True, timeout=60)
-    if result.returncode:
-        sys.exit(f"FAILED: no guest kernel; run tools/guest-kernel --install-deps: {result.stderr}")
-    return pathlib.Path(result.stdout.strip().splitlines()[-1])
 
 
 def echo():
@@ -44,7 +35,7 @@ class DhcpCase(unittest.TestCase):
     def boot(self, binding):
         """A pod whose guest asks for its address; once it listens."""
         lib.enter_network_namespace()
-        network, pod, guest = PodNetwork(self), Pod(self), find_guest()
+        network, pod, guest = PodNetwork(self), Pod(self), lib.find_guest()
         self.assertEqual(network.connect(f"name=default,binding={binding}")["name"], "default")
         lease = pod.run / "podvisor/net/default.json"
         lease.write_bytes((network.leases / "default.json").read_bytes())
