@@ -275,7 +275,8 @@ int kube_config_in_cluster(const char *host, const char *port, const char *dir,
         return error_hint(err, "the pod needs automountServiceAccountToken: true");
     }
     kube_secret_free(token, len);
-    if (kube_config_read_file(namespace_file, NAMESPACE_MAX, &namespace_, &len, NULL) == 0)
+    (void)kube_config_read_file(namespace_file, NAMESPACE_MAX, &namespace_, &len, NULL);
+    if (namespace_ != NULL)
         config->namespace_ = trimmed(namespace_);
     r = kube_config_check(config, err);
     if (r < 0)
