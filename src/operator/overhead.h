@@ -8,8 +8,8 @@
 #include <podvisor/vmspec.h>
 
 /*
- * Bytes: the monitor with its devices, a part for each vCPU (KVM's structures and stacks), and page
- * tables that map the guest's memory (8 bytes for each 4 KiB: guest / 512, as KubeVirt counts).
+ * Bytes: the monitor with its devices, a part for each vCPU (KVM's structures and stacks), and the
+ * page tables that map the guest's memory.
  */
 uint64_t memory_overhead(const struct vmspec *spec);
 

@@ -32,6 +32,9 @@ struct pod_input {
     size_t claim_count;
 };
 
+/* True when a pod can give all that is asked for; else there is an error in `diag` for each field. */
+bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag);
+
 /* "virt-launcher-NAME-hash" for free(); the hash is of the uid. */
 char *pod_name(const cJSON *vmi);
 

@@ -34,6 +34,28 @@ static char *manifest_text(const cJSON *vmi)
     return text;
 }
 
+/*
+ * An empty claim becomes a disk of the claim's size, which only the API knows: volumes of one file
+ * system look larger from inside. {"data":"10737418240"}
+ */
+static void push_claim_sizes(cJSON *container, const struct pod_input *input)
+{
+    cleanup_json cJSON *sizes = tree_object();
+    char *text;
+    for (size_t i = 0; i < input->spec->volumes.count; i++) {
+        const struct vmspec_volume *volume = &input->spec->volumes.item[i];
+        const struct pod_claim *claim = pod_claim_of(input, volume);
+        if (claim != NULL && !claim->block && claim->capacity != 0)
+            tree_put_format(sizes, volume->name, "%" PRIu64, claim->capacity);
+    }
+    if (sizes->child == NULL)
+        return;
+    if (json_print(sizes, &text, NULL, NULL) < 0)
+        out_of_memory();
+    push_env(container, "PODVISOR_CLAIM_SIZES", text);
+    free(text);
+}
+
 /* The quantity that the manifest has, as text: kept as the user wrote it. */
 static const cJSON *asked(const cJSON *vmi, const char *which, const char *what)
 {
@@ -164,6 +186,7 @@ cJSON *pod_compute(const struct pod_input *input)
     cleanup_free char *manifest = manifest_text(input->vmi);
     push_env(container, "PODVISOR_VMI", manifest);
     push_env(container, "TMPDIR", PATH_EPHEMERAL);
+    push_claim_sizes(container, input);
     if (input->config->log_level != NULL)
         push_env(container, "PODVISOR_LOG", input->config->log_level);
     tree_put(container, "resources", render_resources(input));

@@ -132,7 +132,11 @@ int vm_reconcile(struct operator* op, const char *namespace_, const char *name, 
         return r;
     r = look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r == 0) {
-        (void)vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error);
+        if (vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error) == 0 &&
+            !pod_check(work.spec, &work.diagnostics)) {
+            vmspec_free(work.spec);
+            work.spec = NULL;
+        }
         struct vm_view view = {.vm = work.vm,
                                .vmi = work.vmi,
                                .spec = work.spec,

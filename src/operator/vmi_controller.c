@@ -122,7 +122,11 @@ static int gather(struct work *work, struct error *err)
 {
     const char *node;
     struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
-    (void)vmspec_from_object(work->vmi, &work->spec, &work->diagnostics, &spec_error);
+    if (vmspec_from_object(work->vmi, &work->spec, &work->diagnostics, &spec_error) == 0 &&
+        !pod_check(work->spec, &work->diagnostics)) {
+        vmspec_free(work->spec);
+        work->spec = NULL;
+    }
     int r = find_pod(work, err);
     if (r == 0 && work->spec != NULL)
         r = find_claims(work, err);

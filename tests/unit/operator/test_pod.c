@@ -259,13 +259,15 @@ START_TEST(test_volumes)
                       "- {name: os, containerDisk: {image: disk-image, path: /disk/a.img,"
                       " imagePullSecret: pull, imagePullPolicy: Always}}\n"
                       "- {name: scratch, emptyDisk: {capacity: 1Gi}}\n"));
-    const struct pod_claim claims[] = {{"data", false, 0}, {"blocks", true, 0}};
+    const struct pod_claim claims[] = {{"data", false, UINT64_C(5) << 30}, {"blocks", true, 7}};
     cleanup_json cJSON *pod = render(vmi, claims, 2);
     expect(pod, "spec.volumes[4].name", "volume0");
     expect(pod, "spec.volumes[4].persistentVolumeClaim.claimName", "data");
     expect(pod, "spec.volumes[5].persistentVolumeClaim.readOnly", "true");
     expect(pod, "spec.containers[0].volumeMounts[3].mountPath", "/run/podvisor/volumes/vmm");
     expect(pod, "spec.containers[0].volumeDevices[0].devicePath", "/dev/disks/raw");
+    expect(pod, "spec.containers[0].env[2].name", "PODVISOR_CLAIM_SIZES");
+    expect(pod, "spec.containers[0].env[2].value", "{\"vmm\":\"5368709120\"}");
     expect(pod, "spec.containers[2].name", "volumeos");
     expect(pod, "spec.containers[2].image", "disk-image");
     expect(pod, "spec.containers[2].imagePullPolicy", "Always");
@@ -273,6 +275,40 @@ START_TEST(test_volumes)
     expect(pod, "spec.containers[2].command[4]", "os");
     expect(pod, "spec.containers[2].command[6]", "/disk/a.img");
     expect(pod, "spec.imagePullSecrets", "[{\"name\":\"pull\"}]");
+}
+END_TEST
+
+static const struct {
+    const char *member, *value; /* of spec.domain, or of spec */
+    const char *path;           /* NULL: fine */
+} checks[] = {
+    {"volumes", "[]", NULL},
+    {"volumes", "[{name: a, emptyDisk: {capacity: 1Mi}}]", NULL},
+    {"volumes", "[{name: a, cloudInitNoCloud: {userData: x}}]", "spec.volumes[0].cloudInitNoCloud"},
+    {"volumes", "[{name: a, hostDisk: {path: /x, type: Disk}}]", "spec.volumes[0].hostDisk"},
+    {"networks", "[{name: default, multus: {networkName: x}}]", "spec.networks[0]"},
+    {"domain", "{memory: {guest: 64Mi}, devices: {interfaces: [{name: default, bridge: {}}]}}",
+     "spec.domain.firmware"},
+};
+
+START_TEST(test_check)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    struct error err = ERROR_INIT;
+    cJSON *its_spec = tree_need_object(vmi, "spec");
+    tree_put(its_spec, checks[_i].member, kit_yaml(checks[_i].value));
+    if (strcmp(checks[_i].member, "networks") == 0) {
+        cJSON *devices = tree_need_object(tree_need_object(its_spec, "domain"), "devices");
+        tree_put(devices, "interfaces", kit_yaml("[{name: default, bridge: {}}]"));
+    }
+    ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
+    ck_assert_int_eq(pod_check(spec, &diag), checks[_i].path == NULL);
+    if (checks[_i].path != NULL)
+        ck_assert_str_eq(diag.list.item[diag.list.count - 1].path, checks[_i].path);
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
 }
 END_TEST
 
@@ -320,6 +356,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_sizes, 0, sizeof(sizes) / sizeof(sizes[0]));
     tcase_add_test(tcase, test_huge_pages);
     tcase_add_test(tcase, test_volumes);
+    tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
     tcase_add_test(tcase, test_network_flags);
     tcase_add_test(tcase, test_no_network_no_images);
     suite_add_tcase(suite, tcase);
