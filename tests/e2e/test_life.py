@@ -36,7 +36,7 @@ class Life(lib.Case):
         self.assertTrue(status["nodeName"])
         self.assertEqual(list(status["activePods"].values()), [status["nodeName"]])
         self.assertEqual([stamp["phase"] for stamp in status["phaseTransitionTimestamps"]],
-                         ["Scheduling", "Scheduled", "Running"])
+                         ["Pending", "Scheduling", "Scheduled", "Running"])
         self.assertEqual(status["runtimeUser"], 107)
         owner, = vmi["metadata"]["ownerReferences"]
         self.assertEqual((owner["kind"], owner["name"], owner["controller"]), ("VirtualMachine", "box", True))
