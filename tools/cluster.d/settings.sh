@@ -60,3 +60,24 @@ cgroup_of_processes() {
         echo "/sys/fs/cgroup/memory/$cgroup"
     fi
 }
+
+# Where nobody mounted the cgroup hierarchies (a chroot with a plain bind of /sys), the node mounts them for itself: in its
+# mount namespace.
+mount_cgroups() {
+    local id controllers folder
+    if cgroup_v2 || mountpoint -q /sys/fs/cgroup/memory; then
+        return
+    fi
+    if ! grep -q '^[1-9]' /proc/self/cgroup; then
+        mount -t cgroup2 cgroup2 /sys/fs/cgroup
+        return
+    fi
+    mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
+    while IFS=: read -r id controllers _; do
+        [[ $id != 0 && -n $controllers ]] || continue
+        folder=/sys/fs/cgroup/${controllers#name=}
+        mkdir "$folder"
+        mount -t cgroup -o "$controllers" cgroup "$folder"
+        [[ $controllers != *,* ]] || ln -sfn "$folder" /sys/fs/cgroup/"${controllers%%,*}"
+    done </proc/self/cgroup
+}
