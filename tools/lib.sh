@@ -30,7 +30,7 @@ require_root() {
 
 # The end of a script: removes logs, ends the progress line. Never fails.
 end_steps() {
-    [[ -z $STEP_TICKER ]] || kill "$STEP_TICKER" 2>/dev/null
+    [[ -z $STEP_TICKER ]] || kill -KILL "$STEP_TICKER" 2>/dev/null
     [[ -z $STEP_LOGS ]] || rm -rf "$STEP_LOGS"
     return 0
 }
@@ -73,7 +73,8 @@ try_step() {
         "$@"
     ) >"$log" 2>&1 </dev/null
     STEP_STATUS=$?
-    kill "$STEP_TICKER" 2>/dev/null
+    # A child that is a moment old has this shell's traps still: a signal that it could handle would end the script.
+    kill -KILL "$STEP_TICKER" 2>/dev/null
     wait "$STEP_TICKER" 2>/dev/null
     set -e
     STEP_TICKER=''

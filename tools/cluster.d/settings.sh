@@ -64,7 +64,7 @@ cgroup_of_processes() {
 # Where nobody mounted the cgroup hierarchies (a chroot with a plain bind of /sys), the node mounts them for itself: in its
 # mount namespace.
 mount_cgroups() {
-    local id controllers folder
+    local id controllers controller folder
     if cgroup_v2 || mountpoint -q /sys/fs/cgroup/memory; then
         return
     fi
@@ -78,6 +78,8 @@ mount_cgroups() {
         folder=/sys/fs/cgroup/${controllers#name=}
         mkdir "$folder"
         mount -t cgroup -o "$controllers" cgroup "$folder"
-        [[ $controllers != *,* ]] || ln -sfn "$folder" /sys/fs/cgroup/"${controllers%%,*}"
+        for controller in ${controllers//,/ }; do
+            [[ -e /sys/fs/cgroup/${controller#name=} ]] || ln -s "$folder" "/sys/fs/cgroup/$controller"
+        done
     done </proc/self/cgroup
 }
