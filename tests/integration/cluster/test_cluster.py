@@ -196,7 +196,8 @@ class Cluster(unittest.TestCase):
                 self.ok("restart", component)
                 self.until("True", "get", "node", "podvisor", "-o",
                            'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
-        self.assertEqual(self.tool("status").returncode, 0)
+        answer = self.tool("status")
+        self.assertEqual(answer.returncode, 0, answer.stdout)
         self.kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=60s")
         self.assertEqual(before, self.kubectl("get", "pod", "server", "-o",
                                               "jsonpath={.status.containerStatuses[0].containerID}"))
