@@ -16,6 +16,11 @@ static void check_volumes(const struct vmspec *spec, struct vmspec_diagnostics *
         size_t n = spec->disks.item[i].volume;
         const struct vmspec_volume *volume = &spec->volumes.item[n];
         char path[PATH_MAX_TEXT];
+        if (volume->kind == VMSPEC_VOLUME_CONTAINER_DISK && !spec->disks.item[i].readonly) {
+            snprintf(path, sizeof(path), "%s.volumes[%zu].containerDisk", prefix(spec), n);
+            vmspec_diagnose(diag, VMSPEC_WARNING, path,
+                            "the guest can only read it: there are no overlays yet");
+        }
         if (volume->kind == VMSPEC_VOLUME_PVC || volume->kind == VMSPEC_VOLUME_DATA_VOLUME ||
             volume->kind == VMSPEC_VOLUME_CONTAINER_DISK ||
             volume->kind == VMSPEC_VOLUME_EMPTY_DISK)
