@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -83,6 +84,7 @@ class Images(unittest.TestCase):
     def test_same_bytes(self):
         path = self.recipe()
         first = self.build(path, "one")
+        time.sleep(1.1)  # file systems count seconds
         second = self.build(path, "two", environment={"TZ": "Asia/Tokyo", "HOME": "/nonexistent"})
         later = self.build(path, "three", environment={"SOURCE_DATE_EPOCH": "86400"})
         with open(first, "rb") as one, open(second, "rb") as two, open(later, "rb") as three:
@@ -163,12 +165,11 @@ class Images(unittest.TestCase):
         self.assertIn("launcher", answer.stderr)
 
     def test_shipped_recipes(self):
-        """Each of our images that this build has the programs of, with each program's libraries."""
+        """Each of our images with programs of the build; each program finds its libraries."""
         for name in sorted(os.listdir(RECIPES)):
             with open(os.path.join(RECIPES, name), encoding="utf-8") as file:
                 programs = json.load(file).get("programs", {})
-            if not programs or not all(os.path.exists(os.path.join(BUILD, "bin", program))
-                                       for program in programs.values()):
+            if not programs:
                 continue
             with self.subTest(name):
                 root = os.path.join(self.folder, name)
