@@ -19,7 +19,7 @@ static cJSON *find(cJSON *conditions, const char *type)
 
 static void put_text(cJSON *item, const char *key, const char *value)
 {
-    if (value == NULL)
+    if (value == NULL || *value == '\0')
         cJSON_DeleteItemFromObjectCaseSensitive(item, key);
     else if (strcmp(tree_text(json_get(item, key), ""), value) != 0)
         tree_put_string(item, key, value);

@@ -99,10 +99,11 @@ static void put_pod(const struct vmi_view *view, cJSON *status)
     const cJSON *pod_status = json_get(view->pod, "status");
     struct pod_state pod;
     pod_state_read(view->pod, &pod);
-    cJSON *active = tree_put(status, "activePods", tree_object());
-    tree_put_string(active, kube_uid(view->pod), pod.node != NULL ? pod.node : "");
-    if (pod.node != NULL)
+    if (pod.node != NULL) {
+        cJSON *active = tree_put(status, "activePods", tree_object());
+        tree_put_string(active, kube_uid(view->pod), pod.node);
         tree_put_string(status, "nodeName", pod.node);
+    }
     tree_put_copy(status, "qosClass", json_get(pod_status, "qosClass"));
     tree_put_string(status, "launcherContainerImageVersion", view->config->launcher_image);
 }
