@@ -111,8 +111,11 @@ static void set_tls(CURL *easy, const struct kube_identity *identity, bool insec
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, insecure ? 0L : 1L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, insecure ? 0L : 2L);
-    if (identity->ca_path[0] != '\0')
+    if (identity->ca_path[0] != '\0') {
         curl_easy_setopt(easy, CURLOPT_CAINFO, identity->ca_path);
+        /* libcurl's own folder of authorities would be trusted beside it. */
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
     if (identity->cert_path[0] != '\0') {
         curl_easy_setopt(easy, CURLOPT_SSLCERT, identity->cert_path);
         curl_easy_setopt(easy, CURLOPT_SSLKEY, identity->key_path);
