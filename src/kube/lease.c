@@ -18,6 +18,7 @@
 
 #define CALL_NS       (5 * NSEC_PER_SEC)
 #define CALL_LEAST_NS (10 * NSEC_PER_MSEC)
+#define FAILED_NS     (2 * NSEC_PER_SEC) /* a leader that could not renew tries again after this */
 
 static const struct kube_resource leases = {
     .group = "coordination.k8s.io", .version = "v1", .plural = "leases", .kind = "Lease"};
@@ -93,11 +94,17 @@ static int write_lease(struct kube_lease *lease, enum kube_verb verb, bool relea
  */
 static int try_once(struct kube_lease *lease, struct error *err)
 {
-    /* The leader's usual way: one PUT with the version that we know. */
-    if (lease->record.held && write_lease(lease, KUBE_VERB_PUT, false, NULL) == 0)
-        return 1;
+    int r;
+    if (lease->record.held) {
+        /* The leader's usual way: one PUT with the version that we know. Only a server that
+         * answers "conflict" or "not found" has something newer to show. */
+        r = write_lease(lease, KUBE_VERB_PUT, false, err);
+        if (r != -EAGAIN && r != -ENOENT)
+            return r < 0 ? r : 1;
+        *err = ERROR_INIT;
+    }
     cJSON *seen = NULL;
-    int r = call(lease, KUBE_VERB_GET, NULL, &seen, err);
+    r = call(lease, KUBE_VERB_GET, NULL, &seen, err);
     if (r < 0 && r != -ENOENT)
         return r;
     lease_record_observe(&lease->record, seen, boot_now_ns());
@@ -158,10 +165,12 @@ static bool acquire(struct kube_lease *lease)
 /* While it is ours. True: stopped; false: lost. */
 static bool renew(struct kube_lease *lease)
 {
+    uint64_t pause = lease->options.retry_ns;
     for (;;) {
         uint64_t left = lease_record_left(&lease->record, boot_now_ns());
-        if (sleep_ns(lease, left < lease->options.retry_ns ? left : lease->options.retry_ns))
+        if (sleep_ns(lease, left < pause ? left : pause))
             return true;
+        pause = lease->options.retry_ns;
         struct error err = ERROR_INIT;
         int r = lease_record_left(&lease->record, boot_now_ns()) > 0
                     ? try_once(lease, &err)
@@ -171,6 +180,7 @@ static bool renew(struct kube_lease *lease)
         log_warn("lease", "cannot renew lease %s/%s: %s", lease->namespace_, lease->name, err.text);
         if (r == -ESTALE || lease_record_left(&lease->record, boot_now_ns()) == 0)
             return false;
+        pause = pause < FAILED_NS ? pause : FAILED_NS;
     }
 }
 
