@@ -39,7 +39,12 @@ struct kube_cache_options {
     void (*transform)(cJSON *object);
     /* The value an index has for an object, borrowed from it or static; NULL: none. */
     const char *(*index[KUBE_INDEX_MAX])(const cJSON *object);
-    /* Called for each change, after the store has it; `old` NULL: added, `now` NULL: deleted. */
+    /*
+     * Called on the caches' thread for each change that the server shows, after the store has it;
+     * `old` NULL: added, `now` NULL: deleted (`old` is then its last state, as far as it is known).
+     * An object that was deleted and created again is a deletion, then an addition, also when only
+     * a list showed it. A look-up may find something newer: what was learnt.
+     */
     void (*changed)(void *user, struct kube_object *old, struct kube_object *now);
     void *user;
 };
@@ -68,8 +73,12 @@ size_t kube_cache_list(struct kube_cache *cache, const char *namespace_, int ind
 size_t kube_cache_count(struct kube_cache *cache);
 
 /*
- * A write that our own thread made and the watch has not shown yet: the store takes the answer when
- * it is not older than what it has seen (same uid; the watch's later events win). Any thread.
+ * The answer of a write that a thread of ours made: look-ups find it at once, although the watch
+ * has not shown it yet. Versions are opaque, so "newer" is recognised, not compared: an answer that
+ * the watch has shown already is ignored; else it hides what the watch shows of the object until
+ * the watch shows this very version or the object's end, for 5 s of a working watch at most.
+ * `changed` is not called for it: the watch's event comes. Any thread; the tree stays the caller's.
+ * Deletions need not be learnt.
  */
 void kube_cache_learn(struct kube_cache *cache, const cJSON *object);
 
