@@ -96,7 +96,7 @@ static int parse_word(const char *flag, const char *text, const char *const *wor
 
 static int parse_listen(char *text, struct options *ret, struct error *err)
 {
-    unsigned port;
+    unsigned port = 0;
     if (strcmp(text, "none") == 0) {
         ret->listen_port = 0;
         return 0;
@@ -117,7 +117,7 @@ static int parse_log(int opt, const char *text, struct options *ret, struct erro
 {
     static const char *const formats[] = {"text", "json", NULL};
     static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
-    unsigned value;
+    unsigned value = 0;
     bool format = opt == OPT_LOG_FORMAT;
     int r = parse_word(format ? "log-format" : "log-level", text, format ? formats : levels, &value,
                        err);
@@ -132,7 +132,7 @@ static int parse_log(int opt, const char *text, struct options *ret, struct erro
 
 static int apply(int opt, char *value, struct options *ret, struct error *err)
 {
-    unsigned number;
+    unsigned number = 0;
     int r = 0;
     switch (opt) {
     case OPT_KUBECONFIG:

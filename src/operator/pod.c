@@ -51,6 +51,13 @@ char *pod_name(const cJSON *vmi)
     return hashed_name("virt-launcher-", kube_name(vmi), kube_uid(vmi), POD_NAME_MAX);
 }
 
+bool pod_is_of(const cJSON *pod, const cJSON *vmi)
+{
+    const char *uid = kube_uid(vmi);
+    const cJSON *owner = kube_controller_ref(pod);
+    return *uid != '\0' && str_equal(tree_text(json_get(owner, "uid"), NULL), uid);
+}
+
 char *pod_volume_container(const char *volume)
 {
     if (strlen("volume") + strlen(volume) <= POD_LABEL_MAX)
@@ -121,6 +128,17 @@ cJSON *pod_container(const char *name, const char *image, const char *pull_polic
     return container;
 }
 
+char *pod_literal(const char *text)
+{
+    char *literal = xcalloc(2 * strlen(text) + 1, 1), *to = literal;
+    for (; *text != '\0'; text++) {
+        if (*text == '$')
+            *to++ = '$';
+        *to++ = *text;
+    }
+    return literal;
+}
+
 void pod_mount(cJSON *container, const char *volume, const char *path, bool readonly)
 {
     cJSON *mount = tree_push(tree_need_array(container, "volumeMounts"), tree_object());
@@ -156,11 +174,36 @@ static void put_labels(cJSON *meta, const struct pod_input *input)
     tree_put_string(labels, LABEL_VMI_ID, id);
 }
 
+/*
+ * Annotations that stay with the instance: those that are about it alone, and those with which
+ * kubelets and container runtimes take a container's confinement away or give it devices. Who may
+ * only make machines must not reach through them to what their pods run in.
+ */
 static bool annotation_stays(const char *key)
 {
-    return strcmp(key, "kubectl.kubernetes.io/last-applied-configuration") != 0 &&
-           strcmp(key, "kubevirt.io/latest-observed-api-version") != 0 &&
-           strcmp(key, "kubevirt.io/storage-observed-api-version") != 0;
+    static const char *const whole[] = {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "kubevirt.io/latest-observed-api-version", "kubevirt.io/storage-observed-api-version",
+        "kubernetes.io/config.mirror", "kubernetes.io/config.source"};
+    static const char *const prefixes[] = {
+        "container.apparmor.security.beta.kubernetes.io", /* unconfined */
+        "container.seccomp.security.alpha.kubernetes.io", /* the same; it wins until 1.26 */
+        "seccomp.security.alpha.kubernetes.io",
+        "seccomp-profile.kubernetes.cri-o.io",
+        "io.kubernetes.cri-o.", /* Devices, userns-mode, ... */
+        "io.containerd.",
+        "io.katacontainers.",
+        "cdi.k8s.io", /* devices, as a device plugin gives them */
+    };
+    for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
+        if (strcmp(key, whole[i]) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        if (str_starts_with(key, prefixes[i]))
+            return true;
+    }
+    return strstr(key, ".nri.io/") != NULL; /* devices.nri.io and its like, plugins of containerd */
 }
 
 static cJSON *render_metadata(const struct pod_input *input)
@@ -172,7 +215,7 @@ static cJSON *render_metadata(const struct pod_input *input)
     put_labels(meta, input);
     cJSON *annotations = tree_put(meta, "annotations", tree_object());
     json_for_each (item, kube_path(input->vmi, "metadata.annotations")) {
-        if (annotation_stays(item->string))
+        if (!annotation_stays(item->string))
             tree_put_copy(annotations, item->string, item);
     }
     tree_put_string(annotations, ANNOTATION_DOMAIN, kube_name(input->vmi));

@@ -32,11 +32,18 @@ struct pod_input {
     size_t claim_count;
 };
 
-/* True when a pod can give all that is asked for; else there is an error in `diag` for each field. */
+/* True when a pod can give all that is asked for; else there is an error in `diag` for each field.
+ */
 bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag);
 
 /* "virt-launcher-NAME-hash" for free(); the hash is of the uid. */
 char *pod_name(const cJSON *vmi);
+
+/*
+ * Is it the instance's pod? Its controller says so, by uid: labels are anybody's who may change
+ * pods, and one taken away would let a second machine start beside the first.
+ */
+bool pod_is_of(const cJSON *pod, const cJSON *vmi);
 
 /* The Pod object. The caller's. */
 cJSON *pod_render(const struct pod_input *input);

@@ -2,6 +2,7 @@
 /* What a specification may ask for that a pod of ours cannot give: said before there is a pod. */
 #include "pod.h"
 #include <stdio.h>
+#include <string.h>
 
 #define PATH_MAX_TEXT 256
 
@@ -63,11 +64,46 @@ static void check_boot(const struct vmspec *spec, struct vmspec_diagnostics *dia
                     "EFI yet");
 }
 
+/* The specification of the instance, in an object of either kind; NULL: from flags. */
+static const cJSON *specification(const struct vmspec *spec)
+{
+    const cJSON *own = json_get(spec->object, "spec");
+    return spec->is_instance ? own : json_get(json_get(own, "template"), "spec");
+}
+
+static void check_probe(const struct vmspec *spec, const char *name,
+                        struct vmspec_diagnostics *diag)
+{
+    const cJSON *probe = json_get(specification(spec), name);
+    char path[PATH_MAX_TEXT];
+    if (probe == NULL || json_get(probe, "httpGet") != NULL || json_get(probe, "tcpSocket") != NULL)
+        return;
+    snprintf(path, sizeof(path), "%s.%s", prefix(spec), name);
+    vmspec_diagnose(diag, VMSPEC_WARNING, path,
+                    "is left out: only httpGet and tcpSocket reach the guest, others need an agent "
+                    "in it");
+}
+
+/* A machine that should move away from its node is evicted like any pod. */
+static void check_eviction(const struct vmspec *spec, struct vmspec_diagnostics *diag)
+{
+    const cJSON *strategy = json_get(specification(spec), "evictionStrategy");
+    char path[PATH_MAX_TEXT];
+    if (!cJSON_IsString(strategy) || strcmp(strategy->valuestring, "LiveMigrate") != 0)
+        return;
+    snprintf(path, sizeof(path), "%s.evictionStrategy", prefix(spec));
+    vmspec_diagnose(diag, VMSPEC_WARNING, path,
+                    "running machines cannot migrate: the pod is evicted, and the guest shut down");
+}
+
 bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag)
 {
     unsigned before = diag->errors;
     check_boot(spec, diag);
     check_volumes(spec, diag);
     check_networks(spec, diag);
+    check_probe(spec, "livenessProbe", diag);
+    check_probe(spec, "readinessProbe", diag);
+    check_eviction(spec, diag);
     return diag->errors == before;
 }

@@ -12,9 +12,10 @@
 
 static void push_env(cJSON *container, const char *name, const char *value)
 {
+    cleanup_free char *literal = pod_literal(value);
     cJSON *item = tree_push(tree_need_array(container, "env"), tree_object());
     tree_put_string(item, "name", name);
-    tree_put_string(item, "value", value);
+    tree_put_string(item, "value", literal);
 }
 
 /* What vmm reads: the instance without status and managed fields. */
@@ -147,12 +148,20 @@ static void put_ports(cJSON *container, const struct vmspec *spec)
     }
 }
 
-/* The kubelet asks the pod's address, where the guest answers. Others need a guest agent. */
+/*
+ * The kubelet asks the pod's address, where the guest answers, and no other host: it stands in the
+ * node's network, where users have no business. Other kinds of probes need a guest agent.
+ */
 static void put_probe(cJSON *container, const cJSON *vmi, const char *name)
 {
-    const cJSON *probe = json_get(json_get(vmi, "spec"), name);
-    if (json_get(probe, "httpGet") != NULL || json_get(probe, "tcpSocket") != NULL)
-        tree_put_copy(container, name, probe);
+    static const char *const kinds[] = {"httpGet", "tcpSocket"};
+    const cJSON *asked_for = json_get(json_get(vmi, "spec"), name);
+    if (json_get(asked_for, "httpGet") == NULL && json_get(asked_for, "tcpSocket") == NULL)
+        return;
+    cJSON *probe = tree_put(container, name, tree_copy(asked_for));
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(probe, kinds[i]),
+                                                "host");
 }
 
 static void put_claims(cJSON *container, const struct pod_input *input)

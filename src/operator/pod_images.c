@@ -37,8 +37,9 @@ static void push_flag(cJSON *command, const char *flag, const char *value)
 {
     if (value == NULL)
         return;
+    cleanup_free char *literal = pod_literal(value);
     tree_push_string(command, flag);
-    tree_push_string(command, value);
+    tree_push_string(command, literal);
 }
 
 void pod_add_image_servers(const struct pod_input *input, cJSON *containers)

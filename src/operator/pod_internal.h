@@ -29,6 +29,11 @@ char *pod_hostname(const struct vmspec *spec);
 
 /* A container with name, image, pull policy (NULL: default) and the restricted security context. */
 cJSON *pod_container(const char *name, const char *image, const char *pull_policy);
+/*
+ * A text for a container's command or environment as the kubelet is to pass it on, for free():
+ * "$(NAME)" stands for a variable there, and "$$" for "$".
+ */
+char *pod_literal(const char *text);
 void pod_mount(cJSON *container, const char *volume, const char *path, bool readonly);
 /* resources.requests and limits of a helper that does next to nothing. */
 void pod_small_resources(cJSON *container);

@@ -56,9 +56,13 @@ static struct kube_call pod_call(const struct work *work, const char *name)
                               .name = name};
 }
 
-static bool is_our_pod(const struct work *work, const cJSON *pod)
+/* A pod of that name which another made is not read, and above all not deleted. */
+static void drop_foreign_pod(struct work *work)
 {
-    return str_equal(kube_label(pod, LABEL_CREATED_BY), kube_uid(work->vmi));
+    if (work->pod == NULL || pod_is_of(work->pod, work->vmi))
+        return;
+    cJSON_Delete(work->pod);
+    work->pod = NULL;
 }
 
 /*
@@ -70,6 +74,7 @@ static int find_pod(struct work *work, struct error *err)
     const char *phase = vmi_phase(work->vmi);
     cleanup_free char *name = pod_name(work->vmi);
     int r = look_up(work->op->pods, kube_namespace(work->vmi), name, &work->pod, err);
+    drop_foreign_pod(work);
     if (r < 0 || work->pod != NULL)
         return r;
     if (*phase == '\0' || (strcmp(phase, "Pending") == 0 && !kube_deleting(work->vmi)) ||
@@ -79,10 +84,7 @@ static int find_pod(struct work *work, struct error *err)
     r = kube_get(&call, &work->pod, err);
     if (r == -ENOENT)
         return 0;
-    if (r == 0 && !is_our_pod(work, work->pod)) {
-        cJSON_Delete(work->pod);
-        work->pod = NULL;
-    }
+    drop_foreign_pod(work);
     return r;
 }
 
@@ -146,7 +148,7 @@ static int check_existing(struct work *work, struct error *err)
     int r = kube_get(&call, &there, err);
     if (r < 0)
         return r;
-    if (!is_our_pod(work, there))
+    if (!pod_is_of(there, work->vmi))
         return error_set(err, EEXIST, "a pod %s exists that belongs to something else",
                          kube_name(there));
     kube_cache_learn(work->op->pods, there);

@@ -229,7 +229,8 @@ static void plan_life(struct planner *p)
 {
     if (vmi_phase_is_final(phase_of(p)))
         return;
-    if (p->view->spec == NULL) {
+    /* A machine that was begun goes on, whatever its specification has become since. */
+    if (p->view->spec == NULL && p->view->pod == NULL) {
         refuse(p);
         return;
     }
@@ -248,7 +249,7 @@ static int64_t grace_of(const struct vmi_view *view)
     int64_t grace = 30;
     (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
                          NULL);
-    return grace < 0 ? 0 : grace + 30;
+    return grace < 0 ? 0 : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
 }
 
 static void plan_deletion(struct planner *p)

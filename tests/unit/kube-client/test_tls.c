@@ -142,6 +142,40 @@ START_TEST(does_not_trust_the_hosts_authorities_alone)
 }
 END_TEST
 
+/* Counts the places that libcurl, built with GnuTLS, says it takes authorities from. */
+static int count_authorities(CURL *easy, curl_infotype type, char *text, size_t len, void *user)
+{
+    static const char words[] = " certificates in ";
+    (void)easy;
+    if (type == CURLINFO_TEXT && memmem(text, len, words, sizeof(words) - 1) != NULL)
+        ++*(unsigned *)user;
+    return 0;
+}
+
+/* The file is all that counts: libcurl adds its folder of public authorities unless told not to. */
+START_TEST(trusts_no_folder_beside_its_authority)
+{
+    static const struct kube_easy_options options = {.method = "GET", .path = "/version"};
+    struct kube_easy state;
+    struct error err = ERROR_INIT;
+    unsigned places = 0;
+    start_server(&loopback);
+    connect_with("certificate-authority: @/ca", "token: secret");
+    CURL *easy = curl_easy_init();
+    ck_assert_ptr_nonnull(easy);
+    ck_assert_msg(kube_easy_setup(client, easy, &options, &state, &err) == 0, "%s", err.text);
+    curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+    curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, count_authorities);
+    curl_easy_setopt(easy, CURLOPT_DEBUGDATA, &places);
+    curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    CURLcode code = curl_easy_perform(easy);
+    curl_easy_cleanup(easy);
+    kube_easy_done(&state);
+    ck_assert_int_eq(code, CURLE_OK);
+    ck_assert_uint_eq(places, 1);
+}
+END_TEST
+
 START_TEST(checks_the_servers_name)
 {
     struct error err = ERROR_INIT;
@@ -318,6 +352,7 @@ int main(void)
         trusts_its_authority,
         trusts_nobody_else,
         does_not_trust_the_hosts_authorities_alone,
+        trusts_no_folder_beside_its_authority,
         checks_the_servers_name,
         takes_another_name,
         trusts_anybody_when_told_so,

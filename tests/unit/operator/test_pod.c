@@ -58,6 +58,68 @@ START_TEST(test_identity)
 }
 END_TEST
 
+START_TEST(test_ownership)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    cleanup_json cJSON *pod = render(kit_vmi(NULL), NULL, 0);
+    ck_assert(pod_is_of(pod, vmi));
+    cJSON *meta = tree_need_object(pod, "metadata");
+    tree_put_string(tree_need_object(meta, "labels"), LABEL_CREATED_BY, "uid-of-another");
+    ck_assert(pod_is_of(pod, vmi)); /* whatever the labels have become */
+    cJSON *owner = cJSON_GetArrayItem(tree_need_array(meta, "ownerReferences"), 0);
+    tree_put_string(tree_need_object(meta, "labels"), LABEL_CREATED_BY, "uid-1");
+    tree_put_string(owner, "uid", "uid-2");
+    ck_assert(!pod_is_of(pod, vmi));
+    tree_put(meta, "ownerReferences", tree_array());
+    ck_assert(!pod_is_of(pod, vmi));
+    tree_put_string(tree_need_object(vmi, "metadata"), "uid", "");
+    ck_assert(!pod_is_of(pod, vmi));
+}
+END_TEST
+
+/* What the user writes on a machine reaches its pod, but neither our names nor its confinement. */
+START_TEST(test_metadata_of_users)
+{
+    static const char *const stay[] = {
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "kubernetes.io/config.mirror",
+        "container.apparmor.security.beta.kubernetes.io/podnet",
+        "container.seccomp.security.alpha.kubernetes.io/compute",
+        "seccomp.security.alpha.kubernetes.io/pod",
+        "seccomp-profile.kubernetes.cri-o.io/POD",
+        "io.kubernetes.cri-o.Devices",
+        "io.katacontainers.config.hypervisor.path",
+        "cdi.k8s.io/disk",
+        "devices.nri.io/container.compute",
+    };
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *meta = tree_need_object(vmi, "metadata");
+    tree_put(meta, "labels",
+             kit_yaml("{app: web, kubevirt.io: x, kubevirt.io/created-by: uid-of-another,"
+                      " vm.kubevirt.io/name: x, vmi.kubevirt.io/id: x}"));
+    cJSON *annotations = tree_put(
+        meta, "annotations",
+        kit_yaml("{kubernetes.io/egress-bandwidth: 10M, kubevirt.io/domain: x,"
+                 " kubectl.kubernetes.io/default-container: x, kubevirt.io/memory-overhead-bytes:"
+                 " x}"));
+    for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+        tree_put_string(annotations, stay[i], "unconfined");
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "metadata.labels.app", "web");
+    expect(pod, "metadata.labels.\"kubevirt.io\"", "virt-launcher");
+    expect(pod, "metadata.labels.\"kubevirt.io/created-by\"", "uid-1");
+    expect(pod, "metadata.labels.\"vm.kubevirt.io/name\"", "box");
+    expect(pod, "metadata.labels.\"vmi.kubevirt.io/id\"", "box");
+    expect(pod, "metadata.annotations.\"kubernetes.io/egress-bandwidth\"", "10M");
+    expect(pod, "metadata.annotations.\"kubevirt.io/domain\"", "box");
+    expect(pod, "metadata.annotations.\"kubectl.kubernetes.io/default-container\"", "compute");
+    ck_assert_str_ne(kit_text(pod, "metadata.annotations.\"kubevirt.io/memory-overhead-bytes\""),
+                     "x");
+    for (size_t i = 0; i < ARRAY_SIZE(stay); i++)
+        ck_assert_msg(kube_annotation(pod, stay[i]) == NULL, "%s is on the pod", stay[i]);
+}
+END_TEST
+
 /* The restricted profile of Pod Security: everything but podnet's user and capability. */
 START_TEST(test_restricted)
 {
@@ -113,6 +175,22 @@ START_TEST(test_containers)
 }
 END_TEST
 
+/* The kubelet would replace $(NAME), and "$$" by "$", in what the user wrote. */
+START_TEST(test_dollars)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *domain = tree_need_object(tree_need_object(vmi, "spec"), "domain");
+    tree_put(domain, "firmware",
+             kit_yaml("kernelBoot:\n"
+                      "  kernelArgs: a=$(KUBERNETES_SERVICE_HOST) b=$$\n"
+                      "  container: {image: guest, kernelPath: /$(HOSTNAME), initrdPath: /i}\n"));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    ck_assert_ptr_nonnull(strstr(kit_text(pod, "spec.containers[0].env[0].value"),
+                                 "\"a=$$(KUBERNETES_SERVICE_HOST) b=$$$$\""));
+    expect(pod, "spec.containers[1].command[4]", "/$$(HOSTNAME)");
+}
+END_TEST
+
 /* The name is a function of the uid: a second create is refused, another instance is not. */
 START_TEST(test_name)
 {
@@ -163,7 +241,8 @@ START_TEST(test_passed_on)
          "[{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]"},
         {"dnsConfig", "{nameservers: [1.2.3.4]}"},
         {"nodeSelector", "{disk: fast}"},
-        {"readinessProbe", "{tcpSocket: {port: 80}, periodSeconds: 3}"},
+        {"readinessProbe", "{tcpSocket: {port: 80, host: 169.254.169.254}, periodSeconds: 3}"},
+        {"livenessProbe", "{httpGet: {port: 80, host: 10.0.0.1, path: /x}}"},
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         tree_put(spec, texts[i][0], kit_yaml(texts[i][1]));
@@ -184,7 +263,9 @@ START_TEST(test_passed_on)
     expect(pod, "spec.dnsPolicy", "None");
     expect(pod, "spec.subdomain", "sub");
     expect(pod, "spec.hostname", "host");
-    expect(pod, "spec.containers[0].readinessProbe.tcpSocket.port", "80");
+    expect(pod, "spec.containers[0].readinessProbe.tcpSocket", "{\"port\":80}");
+    expect(pod, "spec.containers[0].readinessProbe.periodSeconds", "3");
+    expect(pod, "spec.containers[0].livenessProbe.httpGet", "{\"port\":80,\"path\":\"/x\"}");
     expect(pod, "spec.terminationGracePeriodSeconds", "30");
 }
 END_TEST
@@ -312,19 +393,28 @@ START_TEST(test_check)
 }
 END_TEST
 
-/* Named, not refused: the machine runs. */
-START_TEST(test_read_only_container_disk)
+/* Named, not refused: the machine runs without. */
+static const struct {
+    const char *member, *value, *path;
+} warned[] = {
+    {"volumes", "[{name: os, containerDisk: {image: x}}]", "spec.volumes[0].containerDisk"},
+    {"readinessProbe", "{exec: {command: [true]}}", "spec.readinessProbe"},
+    {"livenessProbe", "{guestAgentPing: {}}", "spec.livenessProbe"},
+    {"evictionStrategy", "LiveMigrate", "spec.evictionStrategy"},
+};
+
+START_TEST(test_warned)
 {
     cleanup_json cJSON *vmi = kit_vmi(NULL);
     struct vmspec *spec = NULL;
     struct vmspec_diagnostics diag = {0};
     struct error err = ERROR_INIT;
-    tree_put(tree_need_object(vmi, "spec"), "volumes",
-             kit_yaml("[{name: os, containerDisk: {image: x}}]"));
+    tree_put(tree_need_object(vmi, "spec"), warned[_i].member, kit_yaml(warned[_i].value));
     ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
     ck_assert(pod_check(spec, &diag));
     ck_assert_uint_eq(diag.errors, 0);
-    ck_assert_str_eq(diag.list.item[diag.list.count - 1].path, "spec.volumes[0].containerDisk");
+    ck_assert_uint_gt(diag.list.count, 0);
+    ck_assert_str_eq(diag.list.item[diag.list.count - 1].path, warned[_i].path);
     vmspec_diagnostics_done(&diag);
     vmspec_free(spec);
 }
@@ -366,8 +456,11 @@ int main(void)
     Suite *suite = suite_create("operator pod");
     TCase *tcase = tcase_create("pod");
     tcase_add_test(tcase, test_identity);
+    tcase_add_test(tcase, test_ownership);
+    tcase_add_test(tcase, test_metadata_of_users);
     tcase_add_test(tcase, test_restricted);
     tcase_add_test(tcase, test_containers);
+    tcase_add_test(tcase, test_dollars);
     tcase_add_test(tcase, test_name);
     tcase_add_test(tcase, test_long_names);
     tcase_add_test(tcase, test_passed_on);
@@ -375,7 +468,7 @@ int main(void)
     tcase_add_test(tcase, test_huge_pages);
     tcase_add_test(tcase, test_volumes);
     tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
-    tcase_add_test(tcase, test_read_only_container_disk);
+    tcase_add_loop_test(tcase, test_warned, 0, sizeof(warned) / sizeof(warned[0]));
     tcase_add_test(tcase, test_network_flags);
     tcase_add_test(tcase, test_no_network_no_images);
     suite_add_tcase(suite, tcase);

@@ -308,6 +308,29 @@ START_TEST(test_bad_specification)
 }
 END_TEST
 
+/* Nothing keeps users from changing an instance's specification: its machine runs on regardless. */
+START_TEST(test_running_specification_becomes_bad)
+{
+    cJSON *changed = kit_vmi("{phase: Running}");
+    tree_put(tree_need_object(changed, "spec"), "domain", kit_yaml("{memory: {guest: much}}"));
+    make(changed, kit_pod(RUNNING));
+    ck_assert_ptr_null(spec);
+    ck_assert_str_eq(phase(), "Running");
+    ck_assert(!plan.delete_pod);
+    ck_assert(condition_is(conditions(), "FieldsSupported", "False"));
+}
+END_TEST
+
+START_TEST(test_delete_with_endless_grace)
+{
+    cJSON *forever = deleting(kit_vmi("{phase: Running}"));
+    tree_put_int(tree_need_object(forever, "spec"), "terminationGracePeriodSeconds", INT64_MAX);
+    make(forever, kit_pod(RUNNING));
+    ck_assert(plan.delete_pod);
+    ck_assert_int_eq(plan.delete_grace, UINT32_MAX);
+}
+END_TEST
+
 START_TEST(test_unsupported_field_is_named)
 {
     cJSON *with_tablet = kit_vmi("{phase: Pending}");
@@ -341,6 +364,8 @@ int main(void)
     tcase_add_test(tcase, test_delete_sees_the_end);
     tcase_add_test(tcase, test_lost_node);
     tcase_add_test(tcase, test_bad_specification);
+    tcase_add_test(tcase, test_running_specification_becomes_bad);
+    tcase_add_test(tcase, test_delete_with_endless_grace);
     tcase_add_test(tcase, test_unsupported_field_is_named);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
