@@ -70,6 +70,22 @@ static int place_claim(const struct run_options *options, const struct vmspec_vo
     return r < 0 ? r : plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
 }
 
+/*
+ * With a name, unlike elsewhere: the kubelet counts what it finds in the pod's folders, and without
+ * that a guest could fill the node's disk with no limit of the pod's and other pods evicted for it.
+ */
+static int place_empty_disk(const struct vmspec_volume *volume, struct plan_disk *disk,
+                            struct error *err)
+{
+    const char *folder = secure_getenv("TMPDIR");
+    cleanup_free char *path = xasprintf(
+        "%s/%s.img", folder != NULL && *folder != '\0' ? folder : "/var/tmp", volume->name);
+    disk->source = PLAN_PATH;
+    disk->create = true;
+    disk->capacity = volume->empty_disk.capacity;
+    return plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
+}
+
 int pod_place_volume(const struct run_options *options, const struct vmspec_volume *volume,
                      struct plan_disk *disk, struct error *err)
 {
@@ -85,9 +101,7 @@ int pod_place_volume(const struct run_options *options, const struct vmspec_volu
         disk->readonly = true;
         return 0;
     case VMSPEC_VOLUME_EMPTY_DISK:
-        disk->source = PLAN_TEMPORARY;
-        disk->capacity = volume->empty_disk.capacity;
-        return 0;
+        return place_empty_disk(volume, disk, err);
     default:
         return error_set(err, ENOTSUP, "volumes of this kind are not supported in a pod yet");
     }

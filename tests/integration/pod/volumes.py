@@ -115,9 +115,12 @@ class Volumes(unittest.TestCase):
     def test_empty_disk(self):
         compute = self.start(("scratch", {"emptyDisk": {"capacity": "1Gi"}})).ready()
         compute.call("status")
-        self.assertEqual(os.listdir(self.pod.run / "podvisor/ephemeral"), [])
+        # With a name: the kubelet counts what the pod's folders hold.
+        self.assertEqual(os.listdir(self.pod.run / "podvisor/ephemeral"), ["scratch.img"])
+        disk = (self.pod.run / "podvisor/ephemeral/scratch.img").stat()
+        self.assertEqual((disk.st_size, disk.st_blocks), (1 << 30, 0))
         links = lib.open_files(compute.pid)
-        self.assertTrue(any("ephemeral/" in link and "(deleted)" in link for link in links), links)
+        self.assertTrue(any(link.endswith("ephemeral/scratch.img") for link in links), links)
 
     def test_kinds_that_have_to_wait(self):
         for volume in (("seed", {"cloudInitNoCloud": {"userData": "#cloud-config"}}),

@@ -3,6 +3,7 @@
 #include "plan.h"
 #include "run_suite.h"
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define VMI(domain, rest)                                                                   \
@@ -23,6 +24,7 @@ static void set_up(void)
 {
     run_options_init(&options);
     options.pod = true;
+    setenv("TMPDIR", "/run/podvisor/ephemeral", 1);
 }
 
 static void must_make(const char *vmi)
@@ -80,7 +82,10 @@ START_TEST(volumes)
     ck_assert_int_eq(plan.disk[0].source, PLAN_IMAGE);
     ck_assert_str_eq(plan.disk[0].image, "example/r");
     ck_assert(plan.disk[0].readonly);
-    ck_assert_int_eq(plan.disk[1].source, PLAN_TEMPORARY);
+    /* A file with a name: the kubelet must see what it takes. */
+    ck_assert_int_eq(plan.disk[1].source, PLAN_PATH);
+    ck_assert(plan.disk[1].create);
+    ck_assert_str_eq(plan.disk[1].path, "/run/podvisor/ephemeral/scratch.img");
     ck_assert_uint_eq(plan.disk[1].capacity, 1 << 20);
     ck_assert(!plan.disk[1].readonly);
     must_fail(VMI("", ",\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}}]"),
