@@ -63,12 +63,15 @@ char *nat_script(const struct nat *nat)
     /* Adding before deleting: so that there is one to delete. */
     fprintf(out, "add table ip podvisor\ndelete table ip podvisor\ntable ip podvisor {\n");
     /* From the guest: no other sender than itself; and although the tap takes answers to 127.0.0.1
-     * (forwarding_enable()), nothing there is the guest's. */
+     * (forwarding_enable()), nothing there is the guest's. To the guest: only by the pod's address,
+     * or a neighbour that knows the guest's would reach ports that are not forwarded. */
     fprintf(out,
             " chain raw {\n  type filter hook prerouting priority -300; policy accept;\n"
             "  iifname \"%s\" ip saddr != %s drop\n"
-            "  iifname \"%s\" ip daddr 127.0.0.0/8 drop\n }\n",
-            nat->tap, address_format(nat->guest).text, nat->tap);
+            "  iifname \"%s\" ip daddr 127.0.0.0/8 drop\n"
+            "  iifname \"%s\" ip daddr %s drop\n }\n",
+            nat->tap, address_format(nat->guest).text, nat->tap, nat->card,
+            address_format(nat->guest).text);
     fprintf(out, " chain prerouting {\n  type nat hook prerouting priority -100; policy accept;\n");
     snprintf(match, sizeof(match), "iifname \"%s\"", nat->card);
     print_dnat(out, nat, match);

@@ -181,6 +181,10 @@ class MasqueradeBinding(PodnetCase):
         self.assertTrue(echo(POD_IP, size=4096))
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection((POD_IP, OTHER_PORT), 5)
+        # A neighbour that knows where the guest is gets there no other way.
+        run("ip", "route", "add", "192.168.9.0/24", "via", POD_IP)
+        with self.assertRaises(TimeoutError):
+            socket.create_connection(("192.168.9.2", OTHER_PORT), 2)
         guest.unplug()
         self.assertTrue(ping(POD_IP, 1), "the pod answers for itself")
 
