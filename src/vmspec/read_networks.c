@@ -6,7 +6,9 @@
  */
 #include "reader.h"
 
+#include <arpa/inet.h>
 #include <podvisor/str.h>
+#include <stdlib.h>
 #include <string.h>
 
 static size_t find_network(const struct vmspec *spec, const char *name)
@@ -18,6 +20,28 @@ static size_t find_network(const struct vmspec *spec, const char *name)
 }
 
 /* --- networks --- */
+
+/* ADDRESS/PREFIX: it becomes part of a flag of podnet's, which says more about what it can be. */
+static void check_cidr(struct reader *r, int family, const char *cidr, struct json_path *at)
+{
+    uint8_t address[16];
+    char text[INET6_ADDRSTRLEN];
+    if (cidr == NULL)
+        return;
+    size_t len = strcspn(cidr, "/");
+    const char *prefix = cidr + len + (cidr[len] == '/');
+    size_t digits = strspn(prefix, "0123456789");
+    if (len < sizeof(text)) {
+        memcpy(text, cidr, len);
+        text[len] = '\0';
+        if (cidr[len] == '/' && digits > 0 && digits <= 3 && prefix[digits] == '\0' &&
+            strtoul(prefix, NULL, 10) <= (family == AF_INET ? 32u : 128u) &&
+            inet_pton(family, text, address) == 1)
+            return;
+    }
+    report(r, VMSPEC_ERROR, at, "'%.64s' is not a network such as %s", cidr,
+           family == AF_INET ? "10.0.2.0/24" : "fd10:0:2::/120");
+}
 
 static void read_network(struct reader *r, const cJSON *obj, const struct json_path *path)
 {
@@ -40,6 +64,9 @@ static void read_network(struct reader *r, const cJSON *obj, const struct json_p
     n->kind = multus != NULL ? VMSPEC_NETWORK_MULTUS : VMSPEC_NETWORK_POD;
     n->cidr = xstrdup(read_text(pod, "vmNetworkCIDR"));
     n->cidr6 = xstrdup(read_text(pod, "vmIPv6NetworkCIDR"));
+    struct json_path *pod_path = AT_KEY(path, "pod");
+    check_cidr(r, AF_INET, n->cidr, AT_KEY(pod_path, "vmNetworkCIDR"));
+    check_cidr(r, AF_INET6, n->cidr6, AT_KEY(pod_path, "vmIPv6NetworkCIDR"));
     n->multus_name = xstrdup(read_text(multus, "networkName"));
     n->multus_default = read_flag(multus, "default", false);
     if (multus != NULL && n->multus_name == NULL)
