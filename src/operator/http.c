@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define CONNECTIONS_MAX 64
+#define PER_ADDRESS_MAX 8 /* one pod alone cannot keep the kubelet out, which would end us */
 #define IDLE_SECONDS    10
 
 struct http_server {
@@ -101,11 +102,11 @@ int http_start(const struct http_options *options, struct http_server **ret, str
         return r;
     struct http_server *server = xcalloc(1, sizeof(*server));
     server->options = *options;
-    server->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | flags, options->port, NULL,
-                         NULL, handle, server, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | flags, options->port, NULL, NULL, handle,
+        server, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     if (server->daemon == NULL) {
         free(server);
         return error_sys(err, errno != 0 ? errno : EADDRINUSE, "cannot listen on %s:%u",
