@@ -48,6 +48,16 @@ void condition_remove(cJSON *conditions, const char *type)
         cJSON_Delete(cJSON_DetachItemViaPointer(conditions, item));
 }
 
+void condition_set_again(cJSON *conditions, const cJSON *before, const struct condition *condition,
+                         int64_t now)
+{
+    cJSON *there = find(conditions, condition->type);
+    const cJSON *old = kube_condition(before, condition->type);
+    if (old != NULL && there == NULL)
+        tree_push(conditions, tree_copy(old));
+    condition_set(conditions, condition, now);
+}
+
 bool condition_is(const cJSON *conditions, const char *type, const char *status)
 {
     return str_equal(tree_text(json_get(kube_condition(conditions, type), "status"), NULL), status);

@@ -19,6 +19,12 @@ struct condition {
  */
 void condition_set(cJSON *conditions, const struct condition *condition, int64_t now);
 void condition_remove(cJSON *conditions, const char *type);
+/*
+ * The same for what a plan took for solved and what then failed again: it goes on from the
+ * condition in `before` (an array, or NULL), so that the same failure again changes nothing.
+ */
+void condition_set_again(cJSON *conditions, const cJSON *before, const struct condition *condition,
+                         int64_t now);
 /* There, with this status. */
 bool condition_is(const cJSON *conditions, const char *type, const char *status);
 /* Its reason; "" when there is no such condition. */

@@ -21,7 +21,10 @@
 
 #define LEASE_NAME    "podvisor-operator"
 #define SYNC_PATIENCE (10 * NSEC_PER_SEC) /* then it says what it waits for, and goes on */
-#define EVENT_DRAIN   (5 * NSEC_PER_SEC)
+
+/* At the end: for reconciles under way, then for the events that wait. Then calls are cut off. */
+#define WORKER_DRAIN (2 * NSEC_PER_SEC)
+#define EVENT_DRAIN  (1 * NSEC_PER_SEC)
 
 /* One operator a process. */
 static struct operator op;
@@ -130,8 +133,7 @@ static int run(const struct options *options, const char *identity, sigset_t *se
         r = kube_caches_start(op.caches, err);
     if (r == 0 && wait_synced(set))
         r = lead_until_signal(options, identity, set, err);
-    controller_stop(&op.vm);
-    controller_stop(&op.vmi);
+    controllers_stop(&op, WORKER_DRAIN);
     http_stop(server);
     return r;
 }

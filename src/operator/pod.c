@@ -13,7 +13,8 @@
 #include <podvisor/str.h>
 #include <string.h>
 
-#define POD_NAME_MAX   253
+/* The kubelet makes a folder <namespace>_<name>_<uid>, and a file's name has 255 bytes at most. */
+#define POD_NAME_MAX   (255 - 1 - 63 - 1 - 36)
 #define POD_LABEL_MAX  63
 #define POD_HASH_CHARS 5
 

@@ -41,6 +41,16 @@ static void read_waiting(const cJSON *pod, const char *list, struct pod_state *r
     }
 }
 
+/* One that has not started: vmm waits for the files of each sidecar before the guest runs. */
+static bool any_waits(const cJSON *pod)
+{
+    json_for_each (item, json_get(json_get(pod, "status"), "containerStatuses")) {
+        if (kube_path(item, "state.waiting") != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* The message of the first container that failed: an init container, or a sidecar. */
 static const char *failure_message(const cJSON *pod, const char *list)
 {
@@ -62,9 +72,9 @@ static void read_compute(const cJSON *pod, struct pod_state *ret)
         ret->compute = COMPUTE_ENDED;
         if (json_int64(json_get(ended, "exitCode"), &code))
             ret->exit_code = (int)code;
-        ret->message =
-            tree_text(json_get(ended, "message"), tree_text(json_get(ended, "reason"), ""));
-    } else if (kube_path(status, "state.running") != NULL) {
+        ret->reason = tree_text(json_get(ended, "reason"), "");
+        ret->message = tree_text(json_get(ended, "message"), ret->reason);
+    } else if (kube_path(status, "state.running") != NULL && !any_waits(pod)) {
         ret->compute = COMPUTE_RUNNING;
     }
 }
@@ -76,10 +86,10 @@ static void read_failure(const cJSON *pod, struct pod_state *ret)
     if (ret->compute == COMPUTE_ENDED)
         return;
     ret->compute = COMPUTE_ENDED;
+    ret->reason = tree_text(json_get(status, "reason"), "");
     ret->message = failure_message(pod, "initContainerStatuses");
     if (ret->message == NULL)
-        ret->message =
-            tree_text(json_get(status, "message"), tree_text(json_get(status, "reason"), ""));
+        ret->message = tree_text(json_get(status, "message"), ret->reason);
 }
 
 void pod_state_read(const cJSON *pod, struct pod_state *ret)
@@ -87,7 +97,7 @@ void pod_state_read(const cJSON *pod, struct pod_state *ret)
     const cJSON *status = json_get(pod, "status");
     const char *phase = tree_text(json_get(status, "phase"), "");
     const cJSON *scheduled = kube_condition(json_get(status, "conditions"), "PodScheduled");
-    *ret = (struct pod_state){.exit_code = -1, .message = ""};
+    *ret = (struct pod_state){.exit_code = -1, .message = "", .reason = ""};
     ret->deleting = kube_deleting(pod);
     ret->node = tree_text(kube_path(pod, "spec.nodeName"), NULL);
     read_compute(pod, ret);
@@ -97,8 +107,6 @@ void pod_state_read(const cJSON *pod, struct pod_state *ret)
     if (ret->compute == COMPUTE_NONE) {
         read_waiting(pod, "initContainerStatuses", ret);
         read_waiting(pod, "containerStatuses", ret);
-    } else {
-        read_waiting(pod, "containerStatuses", ret); /* a sidecar whose image is not there */
     }
     if (str_equal(tree_text(json_get(scheduled, "status"), NULL), "False"))
         ret->unschedulable = scheduled;

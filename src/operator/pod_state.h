@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 enum compute_state {
-    COMPUTE_NONE,    /* not started: waiting, pulling, init containers */
-    COMPUTE_RUNNING, /* vmm runs */
+    COMPUTE_NONE,    /* no guest yet: waiting, pulling, init containers, files from sidecars */
+    COMPUTE_RUNNING, /* vmm runs, and all that it needs files from */
     COMPUTE_ENDED,   /* vmm has ended, or never will start: the pod failed before */
 };
 
@@ -18,6 +18,7 @@ struct pod_state {
     bool finished;       /* no container runs any more, nor will */
     int exit_code;       /* of compute, once it has ended; -1: it never ran */
     const char *message; /* why it ended: termination message, or the pod's; "" none */
+    const char *reason;  /* the kubelet's word for it: OOMKilled, Evicted...; "" none */
     const char *waiting_reason, *waiting_message; /* of a container that cannot start; NULL: none */
     const cJSON *unschedulable; /* the PodScheduled condition when that is False; else NULL */
     const char *node;           /* NULL: none yet */

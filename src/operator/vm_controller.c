@@ -59,7 +59,7 @@ static int write_metadata(struct work *work, bool *ret_gone, struct error *err)
     return 0;
 }
 
-static int create_vmi(struct work *work, struct error *err)
+static int create_vmi(struct work *work, const struct vm_view *view, struct error *err)
 {
     cleanup_json cJSON *made = NULL;
     struct kube_call call = call_for(work, &kind_vmi, NULL);
@@ -70,12 +70,11 @@ static int create_vmi(struct work *work, struct error *err)
         kube_cache_learn(work->op->vmis, made);
         return 0;
     }
-    planned_events_done(&work->plan.events);
-    if (r == -EEXIST)
+    if (r == -EEXIST) {
+        *err = ERROR_INIT;
         return error_set(err, EAGAIN, "the instance is there already, the cache will show it");
-    plan_event(&work->plan.events, true, "FailedCreate", "Create",
-               "Error creating virtual machine instance: %s", err->text);
-    vm_plan_failed_create(&work->plan, err->text, operator_now());
+    }
+    vm_plan_failed_create(view, &work->plan, err->text);
     return r;
 }
 
@@ -85,7 +84,14 @@ static int delete_vmi(struct work *work, struct error *err)
         return 0;
     struct kube_delete_options options = {.uid = kube_uid(work->vmi), .grace_seconds = -1};
     struct kube_call call = call_for(work, &kind_vmi, kube_name(work->vmi));
-    return kube_delete(&call, &options, err);
+    int r = kube_delete(&call, &options, err);
+    if (r < 0 && r != -EAGAIN) {
+        planned_events_done(&work->plan.events);
+        plan_event(&work->plan.events, true, "FailedDelete", "Delete",
+                   "Error deleting virtual machine instance %s: %s", kube_name(work->vmi),
+                   err->text);
+    }
+    return r;
 }
 
 static int write_status(struct work *work, struct error *err)
@@ -97,20 +103,25 @@ static int write_status(struct work *work, struct error *err)
     return r == -ENOENT ? 0 : r;
 }
 
-static int carry_out(struct work *work, const char *key, struct error *err)
+/*
+ * The status says what became of a create, so that goes before it; and it counts the failures and
+ * the end of an instance, so a delete goes after it: killed in between, nothing is forgotten.
+ */
+static int carry_out(struct work *work, const struct vm_view *view, const char *key,
+                     struct error *err)
 {
     bool gone = false;
     struct error later = ERROR_INIT;
     int r = write_metadata(work, &gone, err);
     if (r < 0 || gone)
         return r;
-    r = create_vmi(work, err);
-    if (r == 0)
-        r = delete_vmi(work, err);
+    r = create_vmi(work, view, err);
     if (r == -EAGAIN)
         return r;
     int w = write_status(work, &later);
-    if (w != -EAGAIN || work->plan.create_vmi != NULL || work->plan.delete_vmi)
+    if (w == 0)
+        w = delete_vmi(work, &later);
+    if (w != -EAGAIN || work->plan.create_vmi != NULL)
         operator_send_events(work->op, &kind_vm, work->vm, &work->plan.events);
     if (r == 0 && w < 0) {
         *err = later;
@@ -144,7 +155,7 @@ int vm_reconcile(struct operator* op, const char *namespace_, const char *name, 
                                .now = operator_now()};
         (void)!getrandom(&view.random, sizeof(view.random), 0);
         vm_plan_make(&view, &work.plan);
-        r = carry_out(&work, key, err);
+        r = carry_out(&work, &view, key, err);
     }
     work_done(&work);
     return r;

@@ -228,7 +228,8 @@ static void set_failure(struct planner *p, const char *reason, const char *messa
 {
     struct condition failure = {"Failure", "True", reason, message};
     const char *said = tree_text(json_get(kube_condition(p->conditions, "Failure"), "message"), "");
-    if (strcmp(said, message) != 0)
+    if (strcmp(said, message) != 0 ||
+        strcmp(condition_reason(p->conditions, "Failure"), reason) != 0)
         plan_event(&p->plan->events, true, reason, "Sync", "%s", message);
     condition_set(p->conditions, &failure, p->view->now);
     p->failed = true;
@@ -257,21 +258,24 @@ static cJSON *render_vmi(const struct planner *p)
     return vmi;
 }
 
+/* What is wrong with the template is said before somebody wants to start it, too. */
+static void refuse_template(struct planner *p)
+{
+    char text[DIAGNOSTIC_TEXT_MAX] = "the template cannot be read";
+    for (size_t i = 0; i < p->view->diagnostics->list.count; i++) {
+        const struct vmspec_diagnostic *d = &p->view->diagnostics->list.item[i];
+        if (d->severity == VMSPEC_ERROR) {
+            vmspec_diagnostic_text(d, text, sizeof(text));
+            break;
+        }
+    }
+    set_failure(p, p->intent == VM_START ? "FailedCreate" : "InvalidSpecification", text);
+    if (p->intent == VM_START)
+        p->intent = VM_LEAVE;
+}
+
 static void plan_start(struct planner *p)
 {
-    if (p->view->spec == NULL) {
-        char text[DIAGNOSTIC_TEXT_MAX] = "the template cannot be read";
-        for (size_t i = 0; i < p->view->diagnostics->list.count; i++) {
-            const struct vmspec_diagnostic *d = &p->view->diagnostics->list.item[i];
-            if (d->severity == VMSPEC_ERROR) {
-                vmspec_diagnostic_text(d, text, sizeof(text));
-                break;
-            }
-        }
-        set_failure(p, "FailedCreate", text);
-        p->intent = VM_LEAVE;
-        return;
-    }
     p->plan->create_vmi = render_vmi(p);
     plan_event(&p->plan->events, false, "SuccessfulCreate", "Create",
                "Started the virtual machine by creating the new virtual machine instance %s",
@@ -319,6 +323,8 @@ static void plan_life(struct planner *p)
     if (!follow_request(p))
         follow_strategy(p);
     hold_back(p);
+    if (p->view->spec == NULL)
+        refuse_template(p);
     if (p->intent == VM_START)
         plan_start(p);
     else if (p->intent == VM_STOP)
@@ -367,12 +373,16 @@ void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
     vm_status_fill(view, p.intent, p.status);
 }
 
-void vm_plan_failed_create(struct vm_plan *plan, const char *message, int64_t now)
+void vm_plan_failed_create(const struct vm_view *view, struct vm_plan *plan, const char *message)
 {
     cJSON *status = tree_need_object(plan->vm, "status");
     struct condition failure = {"Failure", "True", "FailedCreate", message};
-    condition_set(tree_need_array(status, "conditions"), &failure, now);
+    condition_set_again(tree_need_array(status, "conditions"),
+                        kube_path(view->vm, "status.conditions"), &failure, view->now);
     tree_put_bool(status, "created", false);
+    planned_events_done(&plan->events);
+    plan_event(&plan->events, true, "FailedCreate", "Create",
+               "Error creating virtual machine instance: %s", message);
 }
 
 void vm_plan_done(struct vm_plan *plan)

@@ -29,8 +29,8 @@ struct vm_plan {
 
 void vm_plan_make(const struct vm_view *view, struct vm_plan *ret);
 void vm_plan_done(struct vm_plan *plan);
-/* Changes the plan's status to say that the instance could not be made. */
-void vm_plan_failed_create(struct vm_plan *plan, const char *message, int64_t now);
+/* Changes the plan for that view to say that the instance could not be made. */
+void vm_plan_failed_create(const struct vm_view *view, struct vm_plan *plan, const char *message);
 
 /* The run strategy an object asks for: its own words, or that of `running`; NULL: neither or both.
  */

@@ -155,7 +155,7 @@ static int check_existing(struct work *work, struct error *err)
     return 0;
 }
 
-static int create_pod(struct work *work, struct error *err)
+static int create_pod(struct work *work, const struct vmi_view *view, struct error *err)
 {
     cleanup_json cJSON *made = NULL;
     struct kube_call call = pod_call(work, NULL);
@@ -168,10 +168,7 @@ static int create_pod(struct work *work, struct error *err)
         kube_cache_learn(work->op->pods, made);
     if (r == 0)
         return 0;
-    planned_events_done(&work->plan.events);
-    plan_event(&work->plan.events, true, "FailedCreate", "Create", "Error creating pod: %s",
-               err->text);
-    vmi_plan_failed_create(&work->plan, "FailedCreate", err->text, operator_now());
+    vmi_plan_failed_create(view, &work->plan, err->text);
     return r;
 }
 
@@ -189,7 +186,15 @@ static int delete_pod(struct work *work, struct error *err)
     struct kube_delete_options options = {.uid = kube_uid(work->pod),
                                           .grace_seconds = work->plan.delete_grace};
     struct kube_call call = pod_call(work, kube_name(work->pod));
-    return work->plan.delete_pod ? kube_delete(&call, &options, err) : 0;
+    if (!work->plan.delete_pod)
+        return 0;
+    int r = kube_delete(&call, &options, err);
+    if (r < 0 && r != -EAGAIN) {
+        planned_events_done(&work->plan.events);
+        plan_event(&work->plan.events, true, "FailedDelete", "Delete", "Error deleting pod %s: %s",
+                   kube_name(work->pod), err->text);
+    }
+    return r;
 }
 
 /* A paused machine's pod is not ready: services leave it out. */
@@ -214,10 +219,10 @@ static int set_gate(struct work *work, struct error *err)
     return r == -ENOENT ? 0 : r;
 }
 
-static int carry_out(struct work *work, struct error *err)
+static int carry_out(struct work *work, const struct vmi_view *view, struct error *err)
 {
     struct error later = ERROR_INIT;
-    int r = create_pod(work, err);
+    int r = create_pod(work, view, err);
     int w = set_gate(work, &later);
     if (w == 0)
         w = delete_pod(work, &later);
@@ -252,7 +257,7 @@ int vmi_reconcile(struct operator* op, const char *namespace_, const char *name,
                                 .missing_claim = work.missing_claim,
                                 .now = operator_now()};
         vmi_plan_make(&view, &work.plan);
-        r = carry_out(&work, err);
+        r = carry_out(&work, &view, err);
     }
     work_done(&work);
     return r;

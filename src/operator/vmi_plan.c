@@ -135,18 +135,41 @@ static void plan_pod(struct planner *p)
                "Created virtual machine pod %s", kube_name(p->plan->create_pod));
 }
 
-static void plan_end(struct planner *p, bool good, const char *message)
+/* A failure in one word for programs, and in a sentence for people: docs/pod.md, "How it ends". */
+static void plan_failure(struct planner *p, const char *reason, const char *message)
 {
-    set_phase(p, good ? "Succeeded" : "Failed");
-    if (good)
+    set_phase(p, "Failed");
+    tree_put_string(p->status, "reason", reason);
+    set_condition(p, "Synchronized", "False", reason, message);
+    plan_event(&p->plan->events, true, "Stopped", "Sync", "The VirtualMachineInstance crashed. %s",
+               message);
+}
+
+/* The end as the pod tells it. vmm's termination message is JSON; others' may be anything. */
+static void plan_end(struct planner *p)
+{
+    const char *text = p->pod.message;
+    cleanup_json cJSON *said = NULL;
+    if (p->pod.exit_code == 0) {
+        set_phase(p, "Succeeded");
+        condition_remove(p->conditions, "Synchronized");
         plan_event(&p->plan->events, false, "Stopped", "Sync",
                    "The VirtualMachineInstance was shut down.");
-    else
-        plan_event(&p->plan->events, true, "Stopped", "Sync",
-                   "The VirtualMachineInstance crashed.%s%s", *message != '\0' ? " " : "", message);
-    if (!good && *message != '\0')
-        tree_put_string(p->status, "reason", message);
+        return;
+    }
+    if (json_parse(text, strlen(text), NULL, &said, NULL) < 0)
+        said = NULL;
+    const char *reason = tree_text(json_get(said, "reason"), p->pod.reason);
+    plan_failure(p, *reason != '\0' ? reason : "PodFailed",
+                 tree_text(json_get(said, "message"),
+                           *text != '\0' ? text : "the pod failed and does not say why"));
 }
+
+/*
+ * Never with a grace period of 0: that takes the pod out of the API before its node has ended it,
+ * and the next instance would start beside a machine that still runs.
+ */
+#define GRACE_LEAST 1
 
 /* Sidecars, or a kubelet that has not noticed, must not keep the pod of an ended machine. */
 static void plan_delete_pod(struct planner *p, int64_t grace)
@@ -211,16 +234,16 @@ static void plan_with_pod(struct planner *p)
     report_problem(p);
     switch (p->pod.compute) {
     case COMPUTE_ENDED:
-        plan_end(p, p->pod.exit_code == 0, p->pod.message);
+        plan_end(p);
         if (!p->pod.finished)
-            plan_delete_pod(p, 0);
+            plan_delete_pod(p, GRACE_LEAST);
         break;
     case COMPUTE_RUNNING:
         plan_running(p);
         break;
     case COMPUTE_NONE:
         if (p->pod.deleting) /* evicted, or deleted by hand, before it ran */
-            plan_end(p, false, "the pod was deleted before the machine started");
+            plan_failure(p, "PodDeleted", "the pod was deleted before the machine started");
         break;
     }
 }
@@ -240,7 +263,7 @@ static void plan_life(struct planner *p)
     else if (phase_is(p, "Pending"))
         plan_pod(p);
     else
-        plan_end(p, false, "the pod is gone");
+        plan_failure(p, "PodGone", "the pod is gone");
 }
 
 /* Seconds that a deletion leaves the guest. */
@@ -262,10 +285,12 @@ static void plan_deletion(struct planner *p)
         return;
     }
     if (p->pod.compute == COMPUTE_ENDED && !final)
-        plan_end(p, p->pod.exit_code == 0, p->pod.message);
+        plan_end(p);
     if (p->pod.deleting)
         return;
-    plan_delete_pod(p, p->pod.compute == COMPUTE_RUNNING ? grace_of(p->view) : 0);
+    if (p->pod.compute == COMPUTE_RUNNING)
+        plan_event(&p->plan->events, false, "ShuttingDown", "Delete", "Signaled Graceful Shutdown");
+    plan_delete_pod(p, p->pod.compute == COMPUTE_RUNNING ? grace_of(p->view) : GRACE_LEAST);
     plan_event(&p->plan->events, false, "SuccessfulDelete", "Delete",
                "Deleted virtual machine pod %s", kube_name(p->view->pod));
 }
@@ -341,13 +366,15 @@ void vmi_plan_make(const struct vmi_view *view, struct vmi_plan *ret)
     vmi_status_fill(view, p.status);
 }
 
-void vmi_plan_failed_create(struct vmi_plan *plan, const char *reason, const char *message,
-                            int64_t now)
+void vmi_plan_failed_create(const struct vmi_view *view, struct vmi_plan *plan, const char *message)
 {
     cJSON *status = tree_need_object(plan->vmi, "status");
     cJSON *stamps = tree_need_array(status, "phaseTransitionTimestamps");
-    struct condition condition = {"Synchronized", "False", reason, message};
-    condition_set(tree_need_array(status, "conditions"), &condition, now);
+    struct condition condition = {"Synchronized", "False", "FailedCreate", message};
+    condition_set_again(tree_need_array(status, "conditions"),
+                        kube_path(view->vmi, "status.conditions"), &condition, view->now);
+    planned_events_done(&plan->events);
+    plan_event(&plan->events, true, "FailedCreate", "Create", "Error creating pod: %s", message);
     tree_put_string(status, "phase", "Pending");
     cJSON *last = cJSON_GetArrayItem(stamps, cJSON_GetArraySize(stamps) - 1);
     if (str_equal(tree_text(json_get(last, "phase"), NULL), "Scheduling"))

@@ -43,9 +43,9 @@ struct vmi_plan {
 void vmi_plan_make(const struct vmi_view *view, struct vmi_plan *ret);
 void vmi_plan_done(struct vmi_plan *plan);
 
-/* Changes the plan's instance to say that its pod could not be made; `reason`: FailedCreate... */
-void vmi_plan_failed_create(struct vmi_plan *plan, const char *reason, const char *message,
-                            int64_t now);
+/* Changes the plan for that view to say that its pod could not be made. */
+void vmi_plan_failed_create(const struct vmi_view *view, struct vmi_plan *plan,
+                            const char *message);
 
 /* "Succeeded" or "Failed". */
 bool vmi_phase_is_final(const char *phase);

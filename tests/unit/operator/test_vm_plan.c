@@ -10,6 +10,7 @@
 #include <podvisor/str.h>
 #include <string.h>
 
+static struct vm_view view;
 static struct vm_plan plan;
 static cJSON *vm, *vmi;
 static struct vmspec *spec;
@@ -37,12 +38,12 @@ static void make(cJSON *the_vm, cJSON *the_vmi)
     vm = the_vm;
     vmi = the_vmi;
     (void)vmspec_from_object(vm, &spec, &diagnostics, &err);
-    struct vm_view view = {.vm = vm,
-                           .vmi = vmi,
-                           .spec = spec,
-                           .diagnostics = &diagnostics,
-                           .now = KIT_NOW,
-                           .random = 7};
+    view = (struct vm_view){.vm = vm,
+                            .vmi = vmi,
+                            .spec = spec,
+                            .diagnostics = &diagnostics,
+                            .now = KIT_NOW,
+                            .random = 7};
     vm_plan_make(&view, &plan);
 }
 
@@ -257,6 +258,49 @@ START_TEST(test_bad_template)
 }
 END_TEST
 
+START_TEST(test_bad_template_of_a_halted_machine)
+{
+    cJSON *bad = kit_vm("Halted", NULL);
+    cJSON *template = tree_need_object(tree_need_object(bad, "spec"), "template");
+    tree_put(tree_need_object(tree_need_object(template, "spec"), "domain"), "memory",
+             kit_yaml("{guest: 12XB}"));
+    make(bad, NULL);
+    ck_assert_str_eq(condition_reason(kube_path(plan.vm, "status.conditions"), "Failure"),
+                     "InvalidSpecification");
+    ck_assert_str_eq(printable(), "Stopped");
+}
+END_TEST
+
+START_TEST(test_corrected_template)
+{
+    make(
+        kit_vm("Always", "{conditions: [{type: Failure, status: \"True\", reason: FailedCreate}]}"),
+        NULL);
+    ck_assert_ptr_nonnull(plan.create_vmi);
+    ck_assert_ptr_null(kube_condition(kube_path(plan.vm, "status.conditions"), "Failure"));
+}
+END_TEST
+
+/* A create that fails again a minute later is no change: a write would be the next try at once. */
+START_TEST(test_failed_create_settles)
+{
+    make(kit_vm("Always", NULL), NULL);
+    vm_plan_failed_create(&view, &plan, "exceeded quota");
+    for (int i = 0; i < 2; i++) {
+        cJSON *failed = tree_copy(plan.vm);
+        tear_down();
+        set_up();
+        make(failed, NULL);
+        ck_assert_ptr_nonnull(plan.create_vmi);
+        view.now += INT64_C(60000000000);
+        vm_plan_failed_create(&view, &plan, "exceeded quota");
+    }
+    cJSON *diff = tree_merge_diff(vm, plan.vm);
+    ck_assert_msg(diff == NULL, "%s", kit_text(diff, ""));
+    ck_assert_str_eq(kit_text(plan.vm, "status.created"), "false");
+}
+END_TEST
+
 START_TEST(test_restart_required)
 {
     cJSON *changed = kit_vm("Always", NULL);
@@ -325,6 +369,9 @@ int main(void)
     tcase_add_loop_test(tcase, test_deletion, 0, 2);
     tcase_add_test(tcase, test_foreign_instance);
     tcase_add_test(tcase, test_bad_template);
+    tcase_add_test(tcase, test_bad_template_of_a_halted_machine);
+    tcase_add_test(tcase, test_corrected_template);
+    tcase_add_test(tcase, test_failed_create_settles);
     tcase_add_test(tcase, test_restart_required);
     tcase_add_test(tcase, test_mirror);
     tcase_add_loop_test(tcase, test_printable, 0, sizeof(pictures) / sizeof(pictures[0]));

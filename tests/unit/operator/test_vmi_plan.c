@@ -116,10 +116,31 @@ END_TEST
 START_TEST(test_failed_create_goes_back)
 {
     make(kit_vmi("{phase: Pending}"), NULL);
-    vmi_plan_failed_create(&plan, "FailedCreate", "exceeded quota", KIT_NOW);
+    vmi_plan_failed_create(&view, &plan, "exceeded quota");
     ck_assert_str_eq(phase(), "Pending");
     ck_assert_str_eq(kit_text(plan.vmi, "status.phaseTransitionTimestamps"), "[]");
     ck_assert_str_eq(condition_reason(conditions(), "Synchronized"), "FailedCreate");
+    ck_assert(says("FailedCreate"));
+    ck_assert(!says("SuccessfulCreate"));
+}
+END_TEST
+
+/* A create that fails again a minute later is no change: a write would be the next try at once. */
+START_TEST(test_failed_create_settles)
+{
+    make(kit_vmi("{phase: Pending}"), NULL);
+    vmi_plan_failed_create(&view, &plan, "exceeded quota");
+    for (int i = 0; i < 2; i++) {
+        cJSON *failed = tree_copy(plan.vmi);
+        tear_down();
+        set_up();
+        make(failed, NULL);
+        ck_assert_ptr_nonnull(plan.create_pod);
+        view.now += INT64_C(60000000000);
+        vmi_plan_failed_create(&view, &plan, "exceeded quota");
+    }
+    cJSON *diff = tree_merge_diff(vmi, plan.vmi);
+    ck_assert_msg(diff == NULL, "%s", kit_text(diff, ""));
 }
 END_TEST
 
@@ -186,6 +207,12 @@ static const struct {
     {"{phase: Pending, containerStatuses: [{name: kernel-boot, state: {waiting: {reason: "
      "ErrImageNeverPull}}}]}",
      "Scheduling", "ErrImagePull", ""},
+    {"{phase: Pending, containerStatuses: [{name: compute, state: {running: {}}}, {name: "
+     "kernel-boot, state: {waiting: {reason: ErrImageNeverPull}}}]}",
+     "Scheduling", "ErrImagePull", ""},
+    {"{phase: Pending, containerStatuses: [{name: compute, state: {running: {}}}, {name: "
+     "kernel-boot, state: {waiting: {reason: ContainerCreating}}}]}",
+     "Scheduling", "", ""},
     {"{phase: Pending, initContainerStatuses: [{name: podnet, state: {waiting: {reason: "
      "CreateContainerError}}}]}",
      "Scheduling", "CreateContainerError", ""},
@@ -238,6 +265,56 @@ START_TEST(test_ends)
 }
 END_TEST
 
+static const struct {
+    const char *pod_status, *reason, *message;
+} failures[] = {
+    {ENDED(
+         1,
+         "{\\\"exitCode\\\":1,\\\"reason\\\":\\\"ImageFailed\\\",\\\"message\\\":\\\"no disk\\\"}"),
+     "ImageFailed", "no disk"},
+    {"{phase: Failed, containerStatuses: [{name: compute, state: {terminated: {exitCode: 137,"
+     " reason: OOMKilled}}}]}",
+     "OOMKilled", "OOMKilled"},
+    {"{phase: Failed, reason: Evicted, message: low on memory}", "Evicted", "low on memory"},
+    {"{phase: Failed, containerStatuses: [{name: compute, state: {terminated: {exitCode: 1,"
+     " reason: Error, message: \"{\\\"reason\\\":7}\"}}}]}",
+     "Error", "{\"reason\":7}"},
+    {"{phase: Failed}", "PodFailed", "the pod failed and does not say why"},
+};
+
+START_TEST(test_failure_is_told)
+{
+    make(kit_vmi("{phase: Running}"), kit_pod(failures[_i].pod_status));
+    ck_assert_str_eq(phase(), "Failed");
+    ck_assert_str_eq(kit_text(plan.vmi, "status.reason"), failures[_i].reason);
+    const cJSON *told = kube_condition(conditions(), "Synchronized");
+    ck_assert_str_eq(kit_text(told, "reason"), failures[_i].reason);
+    ck_assert_str_eq(kit_text(told, "message"), failures[_i].message);
+    ck_assert(says("Stopped"));
+}
+END_TEST
+
+/* API servers of 1.20 make null of an empty string in a merge patch. */
+START_TEST(test_no_node_yet)
+{
+    cJSON *unbound = kit_pod("{phase: Pending}");
+    cJSON_DeleteItemFromObjectCaseSensitive(unbound, "spec");
+    make(kit_vmi("{phase: Scheduling}"), unbound);
+    ck_assert_str_eq(kit_text(plan.vmi, "status.activePods"), "");
+    ck_assert_str_eq(kit_text(plan.vmi, "status.nodeName"), "");
+}
+END_TEST
+
+/* Without grace the pod would be gone from the API before its machine is gone from the node. */
+START_TEST(test_delete_while_starting)
+{
+    make(deleting(kit_vmi("{phase: Scheduling}")), kit_pod("{phase: Pending}"));
+    ck_assert(plan.delete_pod);
+    ck_assert_int_ge(plan.delete_grace, 1);
+    ck_assert(kube_has_finalizer(plan.vmi, FINALIZER_VMI));
+}
+END_TEST
+
 START_TEST(test_delete_before_pod)
 {
     make(deleting(kit_vmi("{phase: Pending}")), NULL);
@@ -257,6 +334,7 @@ START_TEST(test_delete_running)
     ck_assert_str_eq(phase(), "Running");
     ck_assert(kube_has_finalizer(plan.vmi, FINALIZER_VMI)); /* it still runs */
     ck_assert(says("SuccessfulDelete"));
+    ck_assert(says("ShuttingDown"));
 }
 END_TEST
 
@@ -353,11 +431,15 @@ int main(void)
     tcase_add_test(tcase, test_finalizer_first);
     tcase_add_test(tcase, test_pending_creates_pod);
     tcase_add_test(tcase, test_failed_create_goes_back);
+    tcase_add_test(tcase, test_failed_create_settles);
     tcase_add_test(tcase, test_missing_claim);
     tcase_add_test(tcase, test_running);
     tcase_add_test(tcase, test_settles);
     tcase_add_loop_test(tcase, test_problems, 0, sizeof(problems) / sizeof(problems[0]));
     tcase_add_loop_test(tcase, test_ends, 0, sizeof(ends) / sizeof(ends[0]));
+    tcase_add_loop_test(tcase, test_failure_is_told, 0, sizeof(failures) / sizeof(failures[0]));
+    tcase_add_test(tcase, test_no_node_yet);
+    tcase_add_test(tcase, test_delete_while_starting);
     tcase_add_test(tcase, test_delete_before_pod);
     tcase_add_test(tcase, test_delete_running);
     tcase_add_test(tcase, test_delete_waits_for_pod);
