@@ -272,7 +272,7 @@ static int64_t grace_of(const struct vmi_view *view)
     int64_t grace = 30;
     (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
                          NULL);
-    return grace < 0 ? 0 : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
+    return grace < 0 ? GRACE_LEAST : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
 }
 
 static void plan_deletion(struct planner *p)
