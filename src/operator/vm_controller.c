@@ -2,6 +2,7 @@
 /* The controller of VirtualMachines: gathers what vm_plan.h asks for and carries the plan out. */
 #include "kinds.h"
 #include "operator.h"
+#include "settle.h"
 #include "tree.h"
 #include "vm_plan.h"
 #include <podvisor/cleanup.h>
@@ -94,9 +95,14 @@ static int delete_vmi(struct work *work, struct error *err)
     return r;
 }
 
-static int write_status(struct work *work, struct error *err)
+static int write_status(struct work *work, const char *key, struct error *err)
 {
     cleanup_json cJSON *answer = NULL;
+    uint64_t wait = settle_vm(work->vm, work->plan.vm, work->vmi, operator_now());
+    if (wait != 0) {
+        kube_queue_add_after(work->op->vm.queue, key, wait);
+        return 0;
+    }
     int r = operator_patch(work->op, &kind_vm, "status", work->vm, work->plan.vm, &answer, err);
     if (answer != NULL)
         kube_cache_learn(work->op->vms, answer);
@@ -118,7 +124,7 @@ static int carry_out(struct work *work, const struct vm_view *view, const char *
     r = create_vmi(work, view, err);
     if (r == -EAGAIN)
         return r;
-    int w = write_status(work, &later);
+    int w = write_status(work, key, &later);
     if (w == 0)
         w = delete_vmi(work, &later);
     if (w != -EAGAIN || work->plan.create_vmi != NULL)

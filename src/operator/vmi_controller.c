@@ -6,6 +6,7 @@
  */
 #include "kinds.h"
 #include "operator.h"
+#include "settle.h"
 #include "tree.h"
 #include "vmi_plan.h"
 #include <podvisor/cleanup.h>
@@ -138,6 +139,18 @@ static int gather(struct work *work, struct error *err)
     return r;
 }
 
+/* With the pod just made: what there is to say of it goes into the same write. */
+static void plan_again(struct work *work, struct vmi_view *view, cJSON *pod_take)
+{
+    struct planned_events events = work->plan.events;
+    work->plan.events = (struct planned_events){0};
+    vmi_plan_done(&work->plan);
+    view->pod = work->pod = pod_take;
+    vmi_plan_make(view, &work->plan);
+    planned_events_done(&work->plan.events);
+    work->plan.events = events;
+}
+
 /* --- carrying out --- */
 
 /* -EEXIST is success when the pod is ours: an earlier life of this operator made it. */
@@ -155,7 +168,7 @@ static int check_existing(struct work *work, struct error *err)
     return 0;
 }
 
-static int create_pod(struct work *work, const struct vmi_view *view, struct error *err)
+static int create_pod(struct work *work, struct vmi_view *view, struct error *err)
 {
     cleanup_json cJSON *made = NULL;
     struct kube_call call = pod_call(work, NULL);
@@ -164,8 +177,10 @@ static int create_pod(struct work *work, const struct vmi_view *view, struct err
     int r = kube_create(&call, work->plan.create_pod, &made, err);
     if (r == -EEXIST)
         r = check_existing(work, err);
-    if (made != NULL)
+    if (made != NULL) {
         kube_cache_learn(work->op->pods, made);
+        plan_again(work, view, steal_ptr(made));
+    }
     if (r == 0)
         return 0;
     vmi_plan_failed_create(view, &work->plan, err->text);
@@ -175,6 +190,13 @@ static int create_pod(struct work *work, const struct vmi_view *view, struct err
 static int write_vmi(struct work *work, struct error *err)
 {
     cleanup_json cJSON *answer = NULL;
+    uint64_t wait = settle_vmi(work->vmi, work->plan.vmi, operator_now());
+    if (wait != 0) {
+        char key[KUBE_KEY_MAX];
+        kube_key(key, kube_namespace(work->vmi), kube_name(work->vmi));
+        kube_queue_add_after(work->op->vmi.queue, key, wait);
+        return 0;
+    }
     int r = operator_patch(work->op, &kind_vmi, NULL, work->vmi, work->plan.vmi, &answer, err);
     if (answer != NULL && !kube_deleting(answer))
         kube_cache_learn(work->op->vmis, answer);
@@ -201,7 +223,7 @@ static int delete_pod(struct work *work, struct error *err)
 static int set_gate(struct work *work, struct error *err)
 {
     char time[KUBE_TIME_SIZE];
-    cleanup_json cJSON *patch = tree_object();
+    cleanup_json cJSON *patch = tree_object(), *answer = NULL;
     if (work->plan.gate == NULL)
         return 0;
     struct kube_call call = pod_call(work, kube_name(work->pod));
@@ -215,11 +237,13 @@ static int set_gate(struct work *work, struct error *err)
     tree_put_string(gate, "message",
                     open ? "the virtual machine is not paused" : "the virtual machine is paused");
     tree_put_string(gate, "lastTransitionTime", kube_time(operator_now(), time));
-    int r = kube_patch(&call, KUBE_PATCH_STRATEGIC, patch, NULL, err);
+    int r = kube_patch(&call, KUBE_PATCH_STRATEGIC, patch, &answer, err);
+    if (answer != NULL)
+        kube_cache_learn(work->op->pods, answer);
     return r == -ENOENT ? 0 : r;
 }
 
-static int carry_out(struct work *work, const struct vmi_view *view, struct error *err)
+static int carry_out(struct work *work, struct vmi_view *view, struct error *err)
 {
     struct error later = ERROR_INIT;
     int r = create_pod(work, view, err);

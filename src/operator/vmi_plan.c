@@ -323,15 +323,16 @@ static bool starts_paused(const struct vmi_view *view)
 
 static void set_paused(struct planner *p)
 {
-    bool paused = starts_paused(p->view) && phase_is(p, "Running");
+    bool starts = starts_paused(p->view), paused = starts && phase_is(p, "Running");
     if (paused)
         set_condition(p, "Paused", "True", "PausedByUser", "VMI was paused by user");
     else
         condition_remove(p->conditions, "Paused");
-    if (p->view->pod == NULL || p->pod.compute != COMPUTE_RUNNING || p->pod.deleting)
+    if (p->view->pod == NULL || p->pod.compute == COMPUTE_ENDED || p->pod.deleting)
         return;
     const cJSON *conditions = kube_path(p->view->pod, "status.conditions");
-    const char *want = paused ? "False" : "True";
+    /* Said before the machine runs, so that the kubelet can say at once that its pod is ready. */
+    const char *want = starts ? "False" : "True";
     if (!condition_is(conditions, READINESS_GATE, want))
         p->plan->gate = want;
 }

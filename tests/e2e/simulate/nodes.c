@@ -173,6 +173,12 @@ static int patch_status(struct kubelets *k, const cJSON *pod, cJSON *status, str
     return r == -ENOENT ? 0 : r;
 }
 
+static bool is(const cJSON *pod, const char *type)
+{
+    const cJSON *item = kube_condition(kube_path(pod, "status.conditions"), type);
+    return strcmp(tree_text(json_get(item, "status"), ""), "True") == 0;
+}
+
 static int run_pod(struct kubelets *k, const cJSON *pod, struct error *err)
 {
     unsigned n = atomic_fetch_add(&k->next_address, 1);
@@ -186,7 +192,7 @@ static int run_pod(struct kubelets *k, const cJSON *pod, struct error *err)
     cJSON *conditions = tree_put(status, "conditions", tree_array());
     condition(conditions, "Initialized", "True");
     condition(conditions, "ContainersReady", "True");
-    condition(conditions, "Ready", "False"); /* until its gate opens */
+    condition(conditions, "Ready", is(pod, READINESS_GATE) ? "True" : "False");
     return patch_status(k, pod, status, err);
 }
 
@@ -210,12 +216,6 @@ static int end_pod(struct kubelets *k, const cJSON *pod, struct error *err)
              container_statuses(kube_path(pod, "spec.containers"), "terminated"));
     int r = patch_status(k, pod, status, err);
     return r == 0 ? kube_delete(&call, &now, err) : r;
-}
-
-static bool is(const cJSON *pod, const char *type)
-{
-    const cJSON *item = kube_condition(kube_path(pod, "status.conditions"), type);
-    return strcmp(tree_text(json_get(item, "status"), ""), "True") == 0;
 }
 
 static int sync_pod(struct kubelets *k, const cJSON *pod, struct error *err)
