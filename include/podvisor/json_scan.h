@@ -88,6 +88,12 @@ int json_scan_next(struct json_scan *scan, struct json_token *ret, struct error 
 int json_scan_skip(struct json_scan *scan, const struct json_token *token, struct error *err);
 
 /*
+ * As json_scan_skip(), by brackets and quotes alone: for an array or object whose text is checked
+ * by who reads it, and must not make the text around it unreadable.
+ */
+int json_scan_pass(struct json_scan *scan, const struct json_token *token, struct error *err);
+
+/*
  * A flat reader for request objects:
  *
  *     json_scan_init(&scan, line, len, NULL);

@@ -485,6 +485,38 @@ int json_scan_skip(struct json_scan *scan, const struct json_token *token, struc
     return 0;
 }
 
+/* Behind the bracket that closes the container which is open at pos; 0: there is none. */
+static size_t find_close(const struct json_scan *scan)
+{
+    size_t open = 1;
+    bool quoted = false;
+    for (size_t at = scan->pos; at < scan->len; at++) {
+        char c = scan->text[at];
+        if (quoted && c == '\\')
+            at++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == '{' || c == '['))
+            open++;
+        else if (!quoted && (c == '}' || c == ']') && --open == 0)
+            return at + 1;
+    }
+    return 0;
+}
+
+int json_scan_pass(struct json_scan *scan, const struct json_token *token, struct error *err)
+{
+    if (token->type != JSON_OBJECT && token->type != JSON_ARRAY)
+        return 0;
+    struct json_token end;
+    size_t behind = find_close(scan);
+    if (behind == 0)
+        return fail(scan, err, "the text ends inside an object or array");
+    scan->pos = behind - 1;
+    close_container(scan, &end, token->type == JSON_OBJECT);
+    return 0;
+}
+
 int json_scan_object(struct json_scan *scan, struct error *err)
 {
     struct json_token token;

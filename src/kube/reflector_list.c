@@ -46,7 +46,7 @@ static int read_items(struct json_scan *scan, const struct json_token *array, ku
         int r = json_scan_next(scan, &token, err);
         if (r < 0 || token.type == JSON_ARRAY_END)
             return r;
-        r = json_scan_skip(scan, &token, err);
+        r = json_scan_pass(scan, &token, err); /* `item` checks it, and may do without it */
         if (r < 0)
             return r;
         r = item(user, scan->text + token.offset, scan->pos - token.offset, err);

@@ -12,7 +12,7 @@
 #define KUBE_LIST_BYTES_MAX    ((size_t)64 << 20)
 #define KUBE_LIST_CONTINUE_MAX 4096 /* a token has some 100 to 500 bytes */
 
-/* The text of one item. A negative errno, with `err`, ends the reading. */
+/* The text of one item, which may be no JSON. A negative errno, with `err`, ends the reading. */
 typedef int kube_list_item(void *user, const char *text, size_t len, struct error *err);
 
 struct kube_list_meta {

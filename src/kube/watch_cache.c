@@ -95,6 +95,21 @@ static void take_bookmark(struct kube_cache *cache, const cJSON *object)
         reflector_watch_event(&cache->reflector, version);
 }
 
+/*
+ * An object that nobody can read, because its author nested it too deeply or put a NUL into a
+ * string, is his alone to lack. One that is deleted must go from the store, though: only a new list
+ * tells which it was.
+ */
+static int skip_unreadable(struct kube_cache *cache, enum kube_watch_type type)
+{
+    if (type == KUBE_WATCH_DELETED || type == KUBE_WATCH_ERROR)
+        return -EINVAL;
+    log_warn("cache", "%s: skipping an event whose object cannot be read: %s", plural(cache),
+             cache->broken.text);
+    cache->broken = ERROR_INIT;
+    return 0;
+}
+
 static void take_object(struct kube_cache *cache, enum kube_watch_type type, cJSON *tree)
 {
     struct kube_object *object = NULL;
@@ -118,6 +133,8 @@ static int take_line(void *user, const char *line, size_t len)
     enum kube_watch_type type = KUBE_WATCH_UNKNOWN;
     cleanup_json cJSON *object = NULL;
     int r = kube_watch_event_read(line, len, &type, &object, &cache->broken);
+    if (r == 0 && object == NULL)
+        return skip_unreadable(cache, type);
     if (r < 0)
         return r;
     switch (type) {
@@ -325,8 +342,14 @@ static int take_item(void *user, const char *text, size_t len, struct error *err
     struct kube_cache *cache = user;
     struct kube_object *object = NULL;
     int r = kube_object_from_text(&cache->options, text, len, &object, err);
-    if (r == 0)
+    if (r == 0) {
         *vec_add(&cache->listed) = object;
+    } else if (r != -ENOMEM) { /* as in a watch: one bad object must not hide all the others */
+        log_warn("cache", "%s: skipping a listed object that cannot be read: %s", plural(cache),
+                 err->text);
+        *err = ERROR_INIT;
+        r = 0;
+    }
     return r;
 }
 

@@ -104,7 +104,9 @@ int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *re
     json_scan_init(&scan, line, len, &scan_limits);
     int r = json_scan_object(&scan, err);
     while (r == 0 && (r = json_scan_member(&scan, &name, &value, err)) > 0) {
-        r = json_scan_skip(&scan, &value, err);
+        r = json_scan_pass(&scan, &value, err);
+        if (r < 0)
+            return r;
         if (json_token_is(&name, "type")) {
             if (typed || value.type != JSON_STRING)
                 return error_set(err, EINVAL, "the event's type is there twice, or no string");
@@ -122,9 +124,8 @@ int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *re
     if (!typed || object == NULL)
         return error_set(err, EINVAL, "the event has no %s", typed ? "object" : "type");
     cJSON *tree = NULL;
-    r = json_parse(object, object_len, &limits, &tree, err);
-    if (r < 0)
-        return r;
+    if (json_parse(object, object_len, &limits, &tree, err) == -ENOMEM)
+        return -ENOMEM;
     *ret_type = type;
     *ret_object = tree;
     return 0;

@@ -41,7 +41,10 @@ enum kube_watch_type {
     KUBE_WATCH_UNKNOWN, /* of a later API: to be skipped */
 };
 
-/* Reads {"type": ..., "object": {...}}. The tree is the caller's. Returns 0 or -EINVAL. */
+/*
+ * Reads {"type": ..., "object": {...}}. The tree is the caller's. Returns 0 or -EINVAL. *ret_object
+ * is NULL, with `err`, for an object that json_parse() refuses: anybody may have written it.
+ */
 int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *ret_type,
                           cJSON **ret_object, struct error *err);
 

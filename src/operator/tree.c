@@ -109,6 +109,8 @@ cJSON *tree_merge_diff(const cJSON *from, const cJSON *to)
     }
     json_for_each (item, to) {
         const cJSON *old = json_get(from, item->string);
+        if (old == NULL && cJSON_IsNull(item))
+            continue; /* null is absent: in a patch it would take away what is not ours */
         cJSON *change = old != NULL ? tree_merge_diff(old, item) : tree_copy(item);
         if (change != NULL)
             tree_put(diff, item->string, change);

@@ -38,7 +38,8 @@ static int take_line(void *user, const char *line, size_t len)
     int r = kube_watch_event_read(line, len, &type, &tree, &err);
     if (r < 0)
         return r;
-    if (type > KUBE_WATCH_DELETED || kube_object_new(&options, tree, &object, &err) < 0)
+    if (tree == NULL || type > KUBE_WATCH_DELETED ||
+        kube_object_new(&options, tree, &object, &err) < 0)
         return 0;
     if (type == KUBE_WATCH_DELETED)
         kube_store_delete(store, object);

@@ -486,12 +486,41 @@ START_TEST(bookmarks_and_strange_events)
 }
 END_TEST
 
+/* Anybody who may write an object can make it unreadable to us, but only that one. */
+START_TEST(unreadable_objects)
+{
+    static const char list[] = "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":["
+                               "{\"metadata\":{\"name\":\"p\",\"namespace\":\"ns\",\"uid\":\"p\","
+                               "\"resourceVersion\":\"3\","
+                               "\"annotations\":{\"a\":\"\\u0000\"}}},"
+                               "{\"metadata\":{\"name\":\"a\",\"namespace\":\"ns\",\"uid\":\"a\","
+                               "\"resourceVersion\":\"4\"}}]}";
+    cleanup_free char *deep = xcalloc(1, 4096);
+    strcpy(deep, "{\"type\":\"MODIFIED\",\"object\":{\"metadata\":{\"name\":\"a\"},\"x\":");
+    memset(deep + strlen(deep), '[', 200);
+    memset(deep + strlen(deep), ']', 200);
+    strcat(deep, "}}\n");
+    reply(LIST, 200, list);
+    stream_always();
+    start(&quick);
+    expect_changes("+a@4");
+    ck_assert(kube_server_wait_streams(server, 1, 10000));
+    push(deep);
+    push_event("ADDED", "b", 23);
+    expect_changes("+a@4 +b@23");
+    /* Which one is gone, only a list can tell. */
+    reply(RE "23", 200, TWO);
+    push("{\"type\":\"DELETED\",\"object\":{\"x\":\"\\u0000\"}}\n");
+    expect_request(2, RE "23");
+}
+END_TEST
+
 /* A line that is no event: the stream cannot be trusted any more, the list can. */
 START_TEST(no_json)
 {
     start_watching(&quick);
     reply(RE "10", 200, TWO);
-    push("{\"type\":\"ADDED\",\"object\":{]}\n");
+    push("{\"type\":\"ADDED\",\"object\":{}]\n");
     expect_request(2, RE "10");
     expect_changes("+a@1 +b@2");
 }
@@ -612,6 +641,7 @@ int main(void)
     tcase_add_test(tc, silence);
     tcase_add_test(tc, slow_bodies);
     tcase_add_test(tc, bookmarks_and_strange_events);
+    tcase_add_test(tc, unreadable_objects);
     tcase_add_test(tc, no_json);
     tcase_add_test(tc, compressed_list);
     tcase_add_test(tc, own_writes_are_seen_at_once);

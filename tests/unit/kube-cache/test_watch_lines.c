@@ -106,8 +106,24 @@ static const struct {
     {"{\"type\":\"ADDED\",\"object\":{}", -1},
     {"{\"type\":\"ADDED\",\"type\":\"DELETED\",\"object\":{}}", -1},
     {"{\"type\":\"ADDED\",\"object\":{},\"object\":{}}", -1},
-    {"{\"type\":\"ADDED\",\"object\":{\"a\":1,\"a\":2}}", -1},
 };
+
+/* What an author can write into an object and our JSON refuses: the event is one all the same. */
+static const char *const unreadable[] = {"{\"a\":1,\"a\":2}", "{\"a\":\"x\\u0000y\"}",
+                                         "{\"a\":\"}\\\"\\\\\",\"b\":\"\\ud800\"}"};
+
+START_TEST(objects_that_cannot_be_read)
+{
+    enum kube_watch_type type = KUBE_WATCH_UNKNOWN;
+    cJSON *object = NULL;
+    struct error err = ERROR_INIT;
+    cleanup_free char *line = xasprintf("{\"object\":%s,\"type\":\"DELETED\"}", unreadable[_i]);
+    ck_assert_int_eq(kube_watch_event_read(line, strlen(line), &type, &object, &err), 0);
+    ck_assert_int_eq((int)type, KUBE_WATCH_DELETED);
+    ck_assert_ptr_null(object);
+    ck_assert_int_ne(err.code, 0);
+}
+END_TEST
 
 START_TEST(read_events)
 {
@@ -146,6 +162,8 @@ static const struct {
     {"{\"items\":[{}],\"metadata\":{\"continue\":\"abc\\/=\",\"remainingItemCount\":7,"
      "\"resourceVersion\":\"12\",\"x\":{\"y\":[]}}}",
      "[{}]", "12", "abc/="},
+    {"{\"items\":[{\"a\":\"\\u0000]\"},{\"b\":\"\\\\\"}],\"metadata\":{\"resourceVersion\":\"1\"}}",
+     "[{\"a\":\"\\u0000]\"}][{\"b\":\"\\\\\"}]", "1", ""},
     {"{\"metadata\":{\"resourceVersion\":\"1\",\"continue\":null},\"items\":null}", "", "1", ""},
     {"{\"metadata\":{\"resourceVersion\":\"1\"},\"items\":[]}", "", "1", ""},
     {"{\"metadata\":{\"resourceVersion\":\"1\"}}", NULL, NULL, NULL},
@@ -218,6 +236,8 @@ int main(void)
     tcase_add_test(tc, the_reader_may_stop);
     tcase_add_test(tc, a_large_line);
     tcase_add_loop_test(tc, read_events, 0, (int)ARRAY_SIZE(events));
+    tcase_add_loop_test(tc, objects_that_cannot_be_read, 0,
+                        (int)(sizeof(unreadable) / sizeof(unreadable[0])));
     tcase_add_loop_test(tc, read_lists, 0, (int)ARRAY_SIZE(lists));
     tcase_add_test(tc, a_list_cut_anywhere);
     tcase_add_test(tc, an_item_that_is_refused);
