@@ -167,8 +167,7 @@ static void put_labels(cJSON *meta, const struct pod_input *input)
     cleanup_free char *hostname = pod_hostname(input->spec);
     cleanup_free char *id =
         strlen(name) <= POD_LABEL_MAX ? xstrdup(name) : hashed_name("", name, name, POD_LABEL_MAX);
-    json_for_each (label, kube_path(input->vmi, "metadata.labels"))
-        tree_put_copy(labels, label->string, label);
+    tree_put_members(labels, kube_path(input->vmi, "metadata.labels"));
     tree_put_string(labels, LABEL_APP, LABEL_APP_LAUNCHER);
     tree_put_string(labels, LABEL_CREATED_BY, kube_uid(input->vmi));
     tree_put_string(labels, LABEL_VM_NAME, hostname);
@@ -216,7 +215,7 @@ static cJSON *render_metadata(const struct pod_input *input)
     put_labels(meta, input);
     cJSON *annotations = tree_put(meta, "annotations", tree_object());
     json_for_each (item, kube_path(input->vmi, "metadata.annotations")) {
-        if (!annotation_stays(item->string))
+        if (item->string != NULL && !annotation_stays(item->string))
             tree_put_copy(annotations, item->string, item);
     }
     tree_put_string(annotations, ANNOTATION_DOMAIN, kube_name(input->vmi));
@@ -240,8 +239,7 @@ static void put_scheduling(cJSON *pod, const struct pod_input *input)
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         tree_put_copy(pod, same[i], json_get(spec, same[i]));
     cJSON *selector = tree_put(pod, "nodeSelector", tree_object());
-    json_for_each (label, json_get(spec, "nodeSelector"))
-        tree_put_copy(selector, label->string, label);
+    tree_put_members(selector, json_get(spec, "nodeSelector"));
     tree_put_string(selector, LABEL_SCHEDULABLE, "true");
     tree_put_string(selector, "kubernetes.io/arch", "amd64");
 }

@@ -72,7 +72,8 @@ static uint64_t quantity_of(const cJSON *item, uint64_t otherwise)
 {
     uint64_t value;
     if (cJSON_IsNumber(item))
-        return item->valuedouble >= 0 ? (uint64_t)item->valuedouble : otherwise;
+        return item->valuedouble >= 0 && item->valuedouble < 0x1p63 ? (uint64_t)item->valuedouble
+                                                                    : otherwise;
     return cJSON_IsString(item) && quantity_parse(item->valuestring, &value, NULL) == 0 ? value
                                                                                         : otherwise;
 }

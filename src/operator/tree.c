@@ -64,6 +64,14 @@ void tree_put_copy(cJSON *object, const char *key, const cJSON *item)
         tree_put(object, key, tree_copy(item));
 }
 
+void tree_put_members(cJSON *object, const cJSON *from)
+{
+    if (!cJSON_IsObject(from))
+        return;
+    json_for_each (item, from)
+        tree_put_copy(object, item->string, item);
+}
+
 static cJSON *member(cJSON *object, const char *key)
 {
     return cJSON_GetObjectItemCaseSensitive(object, key);

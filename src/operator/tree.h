@@ -22,6 +22,8 @@ cJSON *tree_put_int(cJSON *object, const char *key, int64_t value);
 cJSON *tree_put_bool(cJSON *object, const char *key, bool value);
 /* A copy of `item`; nothing when it is NULL. */
 void tree_put_copy(cJSON *object, const char *key, const cJSON *item);
+/* Copies of all members of `from`; nothing when that is no object. */
+void tree_put_members(cJSON *object, const cJSON *from);
 /* The object or array under the key, made when it is absent. */
 cJSON *tree_need_object(cJSON *object, const char *key);
 cJSON *tree_need_array(cJSON *object, const char *key);

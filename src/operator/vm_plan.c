@@ -164,8 +164,8 @@ static void hold_back(struct planner *p)
     int64_t after;
     const char *text = tree_text(kube_path(p->status, "startFailure.retryAfterTimestamp"), NULL);
     if (p->intent != VM_START || text == NULL || kube_time_parse(text, &after) < 0 ||
-        after <= p->view->now)
-        return;
+        after <= p->view->now || after - p->view->now > BACK_OFF_MAX * SECOND)
+        return; /* a time further away is none of ours, or the clock has moved */
     p->intent = VM_BACK_OFF;
     p->plan->requeue_ns = (uint64_t)(after - p->view->now);
 }

@@ -162,7 +162,8 @@ static void mirror_conditions(const struct vm_view *view, cJSON *conditions)
                                 tree_text(json_get(their, "status"), "Unknown"),
                                 tree_text(json_get(their, "reason"), NULL),
                                 tree_text(json_get(their, "message"), NULL)};
-        if (!is_own_condition(set.type))
+        /* One that is there twice would change with each look. */
+        if (!is_own_condition(set.type) && kube_condition(theirs, set.type) == their)
             condition_set(conditions, &set, view->now);
     }
 }
@@ -172,7 +173,7 @@ static void set_restart_required(const struct vm_view *view, cJSON *conditions)
 {
     const cJSON *template = kube_path(view->vm, "spec.template.spec");
     cleanup_json cJSON *running = NULL;
-    if (view->vmi != NULL) {
+    if (json_get(view->vmi, "spec") != NULL) {
         running = tree_copy(json_get(view->vmi, "spec"));
         if (json_get(template, "startStrategy") == NULL)
             cJSON_DeleteItemFromObjectCaseSensitive(running, "startStrategy");

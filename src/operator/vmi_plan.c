@@ -41,8 +41,12 @@ static void set_phase(struct planner *p, const char *phase)
     if (phase_is(p, phase))
         return;
     tree_put_string(p->status, "phase", phase);
-    cJSON *stamp =
-        tree_push(tree_need_array(p->status, "phaseTransitionTimestamps"), tree_object());
+    cJSON *stamps = tree_need_array(p->status, "phaseTransitionTimestamps");
+    json_for_each (known, stamps) {
+        if (str_equal(tree_text(json_get(known, "phase"), NULL), phase))
+            return; /* the first time counts: a node that comes and goes adds no more */
+    }
+    cJSON *stamp = tree_push(stamps, tree_object());
     tree_put_string(stamp, "phase", phase);
     tree_put_string(stamp, "phaseTransitionTimestamp", kube_time(p->view->now, time));
 }
@@ -248,10 +252,23 @@ static void plan_with_pod(struct planner *p)
     }
 }
 
+/* Seconds that a deletion leaves the guest. */
+static int64_t grace_of(const struct vmi_view *view)
+{
+    int64_t grace = 30;
+    (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
+                         NULL);
+    return grace < 0 ? GRACE_LEAST : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
+}
+
 static void plan_life(struct planner *p)
 {
-    if (vmi_phase_is_final(phase_of(p)))
+    if (vmi_phase_is_final(phase_of(p))) {
+        /* Whoever wrote the phase, a machine that has ended does not run. */
+        if (p->view->pod != NULL && !p->pod.finished)
+            plan_delete_pod(p, p->pod.compute == COMPUTE_RUNNING ? grace_of(p->view) : GRACE_LEAST);
         return;
+    }
     /* A machine that was begun goes on, whatever its specification has become since. */
     if (p->view->spec == NULL && p->view->pod == NULL) {
         refuse(p);
@@ -264,15 +281,6 @@ static void plan_life(struct planner *p)
         plan_pod(p);
     else
         plan_failure(p, "PodGone", "the pod is gone");
-}
-
-/* Seconds that a deletion leaves the guest. */
-static int64_t grace_of(const struct vmi_view *view)
-{
-    int64_t grace = 30;
-    (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
-                         NULL);
-    return grace < 0 ? GRACE_LEAST : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
 }
 
 static void plan_deletion(struct planner *p)

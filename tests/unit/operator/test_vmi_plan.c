@@ -250,7 +250,7 @@ static const struct {
     {"Running", NULL, "Failed", false},
     {"Scheduling", NULL, "Failed", false},
     {"Succeeded", NULL, "Succeeded", false},
-    {"Failed", RUNNING, "Failed", false},
+    {"Failed", RUNNING, "Failed", true},
 };
 
 START_TEST(test_ends)
