@@ -97,8 +97,8 @@ static void take_bookmark(struct kube_cache *cache, const cJSON *object)
 
 /*
  * An object that nobody can read, because its author nested it too deeply or put a NUL into a
- * string, is his alone to lack. One that is deleted must go from the store, though: only a new list
- * tells which it was.
+ * string, is his alone to lack. One that is deleted must go from the store, though: where it does
+ * not even say its name, only a new list tells which it was.
  */
 static int skip_unreadable(struct kube_cache *cache, enum kube_watch_type type)
 {
@@ -135,6 +135,8 @@ static int take_line(void *user, const char *line, size_t len)
     int r = kube_watch_event_read(line, len, &type, &object, &cache->broken);
     if (r == 0 && object == NULL)
         return skip_unreadable(cache, type);
+    if (r == 0)
+        cache->broken = ERROR_INIT;
     if (r < 0)
         return r;
     switch (type) {

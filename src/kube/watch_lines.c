@@ -88,6 +88,52 @@ static enum kube_watch_type read_type(const struct json_token *token)
     return KUBE_WATCH_UNKNOWN;
 }
 
+/* Copies the members of metadata that say which object it is. */
+static int read_metadata(struct json_scan *scan, cJSON *ret)
+{
+    static const char *const wanted[] = {"name", "namespace", "uid", "resourceVersion"};
+    struct json_token name, value;
+    int r;
+    while ((r = json_scan_member(scan, &name, &value, NULL)) > 0) {
+        for (size_t i = 0; i < ARRAY_SIZE(wanted) && value.type == JSON_STRING; i++) {
+            if (!json_token_is(&name, wanted[i]))
+                continue;
+            cleanup_free char *text = xcalloc(value.len + 1, 1);
+            (void)json_token_string(&value, text, value.len + 1, NULL, NULL);
+            if (cJSON_AddStringToObject(ret, wanted[i], text) == NULL)
+                out_of_memory();
+        }
+        r = json_scan_pass(scan, &value, NULL);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+/*
+ * Which object it was, without the rest, which cannot be read. NULL: not even that. Without it
+ * whoever makes and deletes such objects would have all of their kind listed anew each time.
+ */
+static cJSON *read_identity(const char *object, size_t len)
+{
+    const struct json_scan_limits limits = {.bytes = KUBE_WATCH_LINE_MAX, .names_by_caller = true};
+    struct json_scan scan;
+    struct json_token name, value;
+    cleanup_json cJSON *tree = cJSON_CreateObject();
+    cJSON *metadata = cJSON_AddObjectToObject(tree, "metadata");
+    if (metadata == NULL)
+        out_of_memory();
+    json_scan_init(&scan, object, len, &limits);
+    int r = json_scan_object(&scan, NULL);
+    while (r == 0 && (r = json_scan_member(&scan, &name, &value, NULL)) > 0) {
+        bool found = value.type == JSON_OBJECT && json_token_is(&name, "metadata");
+        r = found ? read_metadata(&scan, metadata) : json_scan_pass(&scan, &value, NULL);
+        if (r == 0 && found)
+            return metadata->child != NULL ? steal_ptr(tree) : NULL;
+    }
+    return NULL;
+}
+
 int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *ret_type,
                           cJSON **ret_object, struct error *err)
 {
@@ -124,8 +170,11 @@ int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *re
     if (!typed || object == NULL)
         return error_set(err, EINVAL, "the event has no %s", typed ? "object" : "type");
     cJSON *tree = NULL;
-    if (json_parse(object, object_len, &limits, &tree, err) == -ENOMEM)
-        return -ENOMEM;
+    r = json_parse(object, object_len, &limits, &tree, err);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0 && type == KUBE_WATCH_DELETED)
+        tree = read_identity(object, object_len);
     *ret_type = type;
     *ret_object = tree;
     return 0;

@@ -43,7 +43,8 @@ enum kube_watch_type {
 
 /*
  * Reads {"type": ..., "object": {...}}. The tree is the caller's. Returns 0 or -EINVAL. *ret_object
- * is NULL, with `err`, for an object that json_parse() refuses: anybody may have written it.
+ * is NULL, with `err`, for an object that json_parse() refuses: anybody may have written it. Of one
+ * that was deleted it has the members of metadata that say which, if they can be found.
  */
 int kube_watch_event_read(const char *line, size_t len, enum kube_watch_type *ret_type,
                           cJSON **ret_object, struct error *err);

@@ -508,10 +508,16 @@ START_TEST(unreadable_objects)
     push(deep);
     push_event("ADDED", "b", 23);
     expect_changes("+a@4 +b@23");
-    /* Which one is gone, only a list can tell. */
-    reply(RE "23", 200, TWO);
+    /* It says which one is gone, and nobody lists all the others for that. */
+    push("{\"type\":\"DELETED\",\"object\":{\"kind\":\"ConfigMap\",\"data\":{\"x\":\"\\u0000\"},"
+         "\"metadata\":{\"annotations\":{\"x\":\"\\u0000\"},\"name\":\"b\",\"namespace\":\"ns\","
+         "\"uid\":\"u-b\",\"resourceVersion\":\"24\"}}}\n");
+    expect_changes("+a@4 +b@23 -b@24");
+    ck_assert_uint_eq(kube_server_requests(server), 2);
+    /* Here only a list can tell. */
+    reply(RE "24", 200, TWO);
     push("{\"type\":\"DELETED\",\"object\":{\"x\":\"\\u0000\"}}\n");
-    expect_request(2, RE "23");
+    expect_request(2, RE "24");
 }
 END_TEST
 
