@@ -47,7 +47,8 @@ struct reflector_request {
 enum reflector_failure {
     REFLECTOR_NO_ANSWER, /* refused, reset, timed out before a status; or who we are is not known */
     REFLECTOR_EXPIRED,   /* 410: the version, or the page, is gone */
-    REFLECTOR_TOO_LARGE, /* 504 "Too large resource version": the server is behind it */
+    REFLECTOR_TOO_LARGE, /* 504 "Too large resource version": the server is behind it; or the list
+                            at that version is too large for us */
     REFLECTOR_TOO_MANY,  /* 429 */
     REFLECTOR_INTERNAL,  /* 500 */
     REFLECTOR_OTHER,     /* any other refusal, or an answer that is none */

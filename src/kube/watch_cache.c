@@ -392,9 +392,11 @@ static bool finish_list(struct kube_cache *cache, CURLcode code)
     uint64_t now = clock_now_ns();
     if (cache->broken.code != 0 || code != CURLE_OK) {
         log_warn("cache", "%s: cannot list: %s", plural(cache), transfer_error(cache, code, &err));
+        /* Servers list from memory without pages; too much for us in one, it has to come in them.
+         */
         reflector_list_failed(&cache->reflector,
-                              cache->broken.code != 0 ? REFLECTOR_OTHER : REFLECTOR_NO_ANSWER, 0,
-                              now);
+                              cache->broken.code != 0 ? REFLECTOR_TOO_LARGE : REFLECTOR_NO_ANSWER,
+                              0, now);
         return false;
     }
     if (cache->status != 200) {

@@ -5,6 +5,7 @@
  * decisions between them are tested in test_reflector.c.
  */
 #include "kube_server.h"
+#include "reflector_list.h"
 #include "run_suite.h"
 #include "watch_cache.h"
 #include <check.h>
@@ -486,6 +487,22 @@ START_TEST(bookmarks_and_strange_events)
 }
 END_TEST
 
+/* What a server lists from its memory, without pages, is asked for in pages when it is too much. */
+START_TEST(a_list_too_large)
+{
+    size_t len = KUBE_LIST_BYTES_MAX + 1;
+    cleanup_free char *spaces = xcalloc(1, len + 1);
+    memset(spaces, ' ', len);
+    reply(LIST, 200, spaces);
+    reply("GET /api/v1/namespaces/ns/configmaps?limit=500", 200, TWO);
+    stream_always();
+    start(&quick);
+    expect_changes("+a@1 +b@2");
+    ck_assert_str_eq(kube_server_request(server, 1).line,
+                     "GET /api/v1/namespaces/ns/configmaps?limit=500");
+}
+END_TEST
+
 /* Anybody who may write an object can make it unreadable to us, but only that one. */
 START_TEST(unreadable_objects)
 {
@@ -647,6 +664,7 @@ int main(void)
     tcase_add_test(tc, silence);
     tcase_add_test(tc, slow_bodies);
     tcase_add_test(tc, bookmarks_and_strange_events);
+    tcase_add_test(tc, a_list_too_large);
     tcase_add_test(tc, unreadable_objects);
     tcase_add_test(tc, no_json);
     tcase_add_test(tc, compressed_list);
