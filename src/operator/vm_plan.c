@@ -163,6 +163,8 @@ static void hold_back(struct planner *p)
 {
     int64_t after;
     const char *text = tree_text(kube_path(p->status, "startFailure.retryAfterTimestamp"), NULL);
+    if (strategy_is(p, "Manual")) /* somebody asked for it */
+        return;
     if (p->intent != VM_START || text == NULL || kube_time_parse(text, &after) < 0 ||
         after <= p->view->now || after - p->view->now > BACK_OFF_MAX * SECOND)
         return; /* a time further away is none of ours, or the clock has moved */
@@ -313,9 +315,10 @@ static void plan_life(struct planner *p)
         return;
     }
     if (vmi != NULL && !owns(p->view->vm, vmi)) {
-        set_failure(p, "FailedCreate",
-                    "a VirtualMachineInstance of this name exists that this VirtualMachine does "
-                    "not own; delete it, or take another name");
+        if (!kube_deleting(vmi)) /* that of a machine of this name before: it goes */
+            set_failure(p, "FailedCreate",
+                        "a VirtualMachineInstance of this name exists that this VirtualMachine "
+                        "does not own; delete it, or take another name");
         return;
     }
     count_failure(p);

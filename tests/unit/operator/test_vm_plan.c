@@ -95,6 +95,13 @@ static const struct {
     {"Manual", "Running", NULL, false, false, "Running"},
     {"Manual", "Succeeded", NULL, false, false, "Stopped"},
     {"Manual", NULL, "{stateChangeRequests: [{action: Start}]}", true, false, "Starting"},
+    /* Who asks for a start gets it at once; a back-off of years is nobody's. */
+    {"Manual", NULL,
+     "{stateChangeRequests: [{action: Start}], startFailure: {retryAfterTimestamp: "
+     "\"2026-01-02T03:05:00Z\"}}",
+     true, false, "Starting"},
+    {"Always", NULL, "{startFailure: {retryAfterTimestamp: \"2126-01-02T03:05:00Z\"}}", true, false,
+     "Starting"},
     {"Manual", "Running", "{stateChangeRequests: [{action: Stop, uid: uid-1}]}", false, true,
      "Stopping"},
     {"Manual", "Succeeded", "{stateChangeRequests: [{action: Start}]}", false, true, "Stopped"},
@@ -235,6 +242,14 @@ START_TEST(test_foreign_instance)
     make(kit_vm("Halted", NULL), kit_vmi("{phase: Running}"));
     ck_assert(!plan.delete_vmi); /* it is not ours to stop */
     ck_assert(condition_is(kube_path(plan.vm, "status.conditions"), "Failure", "True"));
+    tear_down();
+    set_up();
+    cJSON *going = kit_vmi("{phase: Running}");
+    tree_put_string(tree_need_object(going, "metadata"), "deletionTimestamp",
+                    "2026-01-02T03:00:00Z");
+    make(kit_vm("Always", NULL), going);
+    ck_assert_ptr_null(plan.create_vmi);
+    ck_assert_ptr_null(kube_condition(kube_path(plan.vm, "status.conditions"), "Failure"));
 }
 END_TEST
 
