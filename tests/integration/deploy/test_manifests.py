@@ -129,6 +129,11 @@ class Manifests(unittest.TestCase):
     def test_what_the_device_plugin_may(self):
         self.assertEqual(granted(self.by_name["ClusterRole", "", "podvisor-device-plugin"]), {("", "nodes"): {"patch"}})
 
+    def test_what_pods_may_have_of_the_node(self):
+        """No more than machines use: any pod of the cluster can ask for it."""
+        spec = next(spec for _, name, spec in self.pods() if name == "podvisor-device-plugin")
+        self.assertIn("--resources=kvm,tun", spec["containers"][0]["args"])
+
     def test_bindings_fit(self):
         for binding in self.of_kind("RoleBinding", "ClusterRoleBinding"):
             namespace = binding["metadata"].get("namespace", "")
