@@ -265,6 +265,7 @@ static int carry_out(struct work *work, struct vmi_view *view, struct error *err
 int vmi_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err)
 {
     struct work work = {.op = op};
+    char key[KUBE_KEY_MAX];
     int r = look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r < 0 || work.vmi == NULL)
         return r;
@@ -282,6 +283,10 @@ int vmi_reconcile(struct operator* op, const char *namespace_, const char *name,
                                 .now = operator_now()};
         vmi_plan_make(&view, &work.plan);
         r = carry_out(&work, &view, err);
+        if (r == 0 && work.plan.requeue_ns != 0) {
+            kube_key(key, namespace_, name);
+            kube_queue_add_after(op->vmi.queue, key, work.plan.requeue_ns);
+        }
     }
     work_done(&work);
     return r;

@@ -211,6 +211,14 @@ static bool node_is_lost(const struct vmi_view *view)
            condition_is(kube_path(view->node, "status.conditions"), "Ready", "Unknown");
 }
 
+/* kubectl get vmi -l kubevirt.io/nodeName=... */
+static void label_node(struct planner *p)
+{
+    cJSON *labels = tree_need_object(tree_need_object(p->plan->vmi, "metadata"), "labels");
+    if (p->pod.node != NULL)
+        tree_put_string(labels, LABEL_NODE_NAME, p->pod.node);
+}
+
 static void plan_running(struct planner *p)
 {
     bool starts = !phase_is(p, "Running") && !phase_is(p, "Unknown");
@@ -227,6 +235,7 @@ static void plan_running(struct planner *p)
     if (starts)
         set_phase(p, "Scheduled");
     set_phase(p, "Running");
+    label_node(p);
     if (starts)
         plan_event(&p->plan->events, false, "Started", "Sync", "VirtualMachineInstance started.");
 }
@@ -283,6 +292,33 @@ static void plan_life(struct planner *p)
         plan_failure(p, "PodGone", "the pod is gone");
 }
 
+/*
+ * A kubelet before 1.22 forgets to end containers that it was starting when their pod was deleted;
+ * so a pod that starts is left to it until it runs, has a problem, or takes too long.
+ */
+#define START_PATIENCE (15 * INT64_C(1000000000))
+
+static bool wait_for_start(struct planner *p)
+{
+    int64_t since = p->view->now;
+    const cJSON *stamp = kube_path(p->view->vmi, "metadata.deletionTimestamp");
+    if (p->pod.compute != COMPUTE_NONE || p->pod.node == NULL || p->pod.waiting_reason != NULL)
+        return false;
+    (void)kube_time_parse(tree_text(stamp, ""), &since);
+    if (p->view->now - since >= START_PATIENCE)
+        return false;
+    p->plan->requeue_ns = (uint64_t)(since + START_PATIENCE - p->view->now);
+    return true;
+}
+
+/* Only a machine that was seen to run is asked to shut down. */
+static int64_t deletion_grace(const struct planner *p)
+{
+    bool ran =
+        p->pod.compute == COMPUTE_RUNNING && (phase_is(p, "Running") || phase_is(p, "Unknown"));
+    return ran ? grace_of(p->view) : GRACE_LEAST;
+}
+
 static void plan_deletion(struct planner *p)
 {
     bool final = vmi_phase_is_final(phase_of(p));
@@ -294,11 +330,11 @@ static void plan_deletion(struct planner *p)
     }
     if (p->pod.compute == COMPUTE_ENDED && !final)
         plan_end(p);
-    if (p->pod.deleting)
+    if (p->pod.deleting || wait_for_start(p))
         return;
     if (p->pod.compute == COMPUTE_RUNNING)
         plan_event(&p->plan->events, false, "ShuttingDown", "Delete", "Signaled Graceful Shutdown");
-    plan_delete_pod(p, p->pod.compute == COMPUTE_RUNNING ? grace_of(p->view) : GRACE_LEAST);
+    plan_delete_pod(p, deletion_grace(p));
     plan_event(&p->plan->events, false, "SuccessfulDelete", "Delete",
                "Deleted virtual machine pod %s", kube_name(p->view->pod));
 }

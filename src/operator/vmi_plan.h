@@ -36,6 +36,7 @@ struct vmi_plan {
     cJSON *create_pod; /* NULL: none */
     bool delete_pod;
     int64_t delete_grace; /* seconds */
+    uint64_t requeue_ns;  /* 0: nothing to wait for but changes */
     const char *gate;     /* the readiness gate's status to set on the pod; NULL: as it is */
     struct planned_events events;
 };

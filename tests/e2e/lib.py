@@ -13,6 +13,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "tools" / "cluster"
+BUILD = pathlib.Path(os.environ.get("PODVISOR_BUILD", ROOT / "build" / "dev"))
 TEST_GUEST = "podvisor/test-guest:dev"
 PATIENCE = 120  # seconds: the machine may be slow, and a test that waits in vain fails anyway
 

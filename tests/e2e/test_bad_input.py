@@ -36,7 +36,8 @@ class BadInput(lib.Case):
             "volume-kind": ({"volumes": [{"name": "a", "floppy": {}}]}, "volumes[0]"),
             "two-volumes": ({"volumes": [{"name": "a", "emptyDisk": {"capacity": "1Mi"}},
                                          {"name": "a", "emptyDisk": {"capacity": "1Mi"}}]}, "volumes[1]"),
-            "no-volume": ({"domain": {"devices": {"disks": [{"name": "a", "disk": {}}]}}}, "disks[0]"),
+            "no-volume": ({"domain": {"devices": {"disks": [{"name": "a", "disk": {}}]}}},
+                          "domain.devices.disks[0].name"),
             "unknown-field": ({"domain": {"devises": {}}}, "domain.devises"),
             "gpu": ({"domain": {"devices": {"gpus": [{"name": "g", "deviceName": "x"}]}}}, "domain.devices.gpus"),
         }
@@ -49,6 +50,14 @@ class BadInput(lib.Case):
                     continue
                 message = self.failure_of(vm)
                 self.assertIn(spec + path, message)
+
+    def test_corrected_template(self):
+        """What was wrong is forgotten once it is right, and the machine starts without another word."""
+        message = self.failure_of(lib.machine("typo", domain={"memory": {"guest": "1k"}}))
+        self.assertIn("domain.memory.guest", message)
+        self.apply(lib.machine("typo"))
+        self.wait_condition("vm", "typo", "Ready")
+        self.assertEqual(lib.condition(self.get("vm", "typo"), "Failure"), {})
 
     def test_run_strategy(self):
         both = lib.machine("both")
@@ -80,6 +89,9 @@ class BadInput(lib.Case):
         self.wait_printable("waits", "ErrorPvcNotFound")
         lib.wait_until(lambda: self.events("waits", "FailedPvcNotFound"), what="a warning event")
         self.assertEqual(self.pods("waits"), [])
+        self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "later"},
+                    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}})
+        lib.wait_until(lambda: self.pods("waits"), what="a pod, now that there is a claim")
 
     def test_image_missing(self):
         self.apply(lib.machine("no-image", domain={"firmware": {"kernelBoot": {

@@ -1,13 +1,16 @@
 """The operator killed at every point, nodes of the control plane restarted: nothing is left over, nothing runs twice."""
 import json
 import random
+import subprocess
 import threading
 import time
 import unittest
 
 import lib
 
-OPERATOR = ("-n", "podvisor", "-l", "app.kubernetes.io/name=podvisor-operator")
+NAMESPACE = ("-n", "podvisor")
+DEPLOYMENT = (*NAMESPACE, "deployment/podvisor-operator")
+OPERATORS = (*NAMESPACE, "-l", "app.kubernetes.io/name=podvisor-operator")
 
 
 class Watcher(threading.Thread):
@@ -17,16 +20,56 @@ class Watcher(threading.Thread):
         super().__init__(daemon=True)
         self.case = case
         self.ending = threading.Event()
+        self.looks = 0
+        self.made = {}  # an instance's uid: the uids of its pods
         self.doubles = []
+
+    def look(self, pods):
+        there = {}
+        for pod in pods:
+            labels = pod["metadata"]["labels"]
+            self.made.setdefault(labels["kubevirt.io/created-by"], set()).add(pod["metadata"]["uid"])
+            if pod["status"]["phase"] in ("Pending", "Running"):
+                there.setdefault(labels["test"], []).append(pod["metadata"]["name"])
+        self.doubles += [pods for pods in there.values() if len(pods) > 1]
+        self.looks += 1
 
     def run(self):
         while not self.ending.wait(0.3):
-            running = {}
-            for pod in self.case.list("pod", "-l", "kubevirt.io=virt-launcher"):
-                if pod["status"]["phase"] in ("Pending", "Running"):
-                    name = pod["metadata"]["labels"]["test"]
-                    running.setdefault(name, []).append(pod["metadata"]["name"])
-            self.doubles += [pods for pods in running.values() if len(pods) > 1]
+            try:
+                self.look(self.case.list("pod", "-l", "kubevirt.io=virt-launcher"))
+            except lib.Failed:
+                continue  # the API server is being restarted
+
+    def stop(self):
+        self.ending.set()
+        self.join(30)
+        self.doubles += [pods for pods in self.made.values() if len(pods) > 1]
+
+
+class Killer(threading.Thread):
+    """Runs this build's operator outside of the cluster, for a moment; kills it as kill -9 does; begins again."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.ending = threading.Event()
+        self.kills = 0
+        self.died = []  # exit statuses that are not ours
+        image = json.loads(lib.kubectl("get", *DEPLOYMENT, "-o", "json").stdout)
+        environment = image["spec"]["template"]["spec"]["containers"][0]["env"]
+        values = {variable["name"]: variable["value"] for variable in environment}
+        self.words = [lib.BUILD / "bin/operator", "--kubeconfig", lib.run(lib.CLUSTER, "kubeconfig").stdout.strip(),
+                      "--listen", "none", "--launcher-image", values["PODVISOR_LAUNCHER_IMAGE"],
+                      "--launcher-pull-policy", values["PODVISOR_LAUNCHER_PULL_POLICY"]]
+
+    def run(self):
+        while not self.ending.is_set():
+            with subprocess.Popen(self.words, stderr=subprocess.DEVNULL) as operator:
+                self.ending.wait(random.uniform(0.1, 2.5))
+                if operator.poll() is not None:
+                    self.died.append(operator.returncode)
+                operator.kill()
+                self.kills += 1
 
     def stop(self):
         self.ending.set()
@@ -39,13 +82,11 @@ class Interruptions(lib.Case):
         self.watcher.start()
         self.addCleanup(self.watcher.stop)
 
-    def kill_operators(self):
-        """As kill -9 does it: no grace, no farewell; the lease stays until it runs out."""
-        lib.run(lib.CLUSTER, "node", "pkill", "-KILL", "-x", "operator", check=False)
-
-    def restart_count(self):
-        pods = json.loads(lib.kubectl("get", "pods", *OPERATOR, "-o", "json").stdout)["items"]
-        return sum(status["restartCount"] for pod in pods for status in pod["status"].get("containerStatuses", []))
+    def scale_operators(self, count):
+        lib.kubectl("scale", *DEPLOYMENT, f"--replicas={count}")
+        lib.wait_until(lambda: len(json.loads(lib.kubectl("get", "pods", *OPERATORS, "-o", "json").stdout)["items"])
+                       == count, what=f"{count} operators")
+        lib.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
 
     def leftovers(self):
         return [f"{thing['kind']} {thing['metadata']['name']}" for kind in ("vm", "vmi", "pod")
@@ -54,34 +95,78 @@ class Interruptions(lib.Case):
     def expect_nothing_left(self):
         lib.wait_until(lambda: not self.leftovers(), timeout=240, what="nothing left over", every=1)
         self.watcher.stop()
+        self.assertGreater(self.watcher.looks, 0)
         self.assertEqual(self.watcher.doubles, [], "a machine ran twice")
+
+    def come_and_go(self, names):
+        """The first half is deleted; of the rest every second one is halted."""
+        self.apply(*(lib.machine(name) for name in names))
+        time.sleep(8)
+        for name in names[::2]:
+            self.kubectl("patch", "vm", name, "--type=merge", "-p", '{"spec": {"runStrategy": "Halted"}}')
+        time.sleep(4)
+        self.kubectl("delete", "vm", *names[:len(names) // 2], "--wait=false")
+        time.sleep(4)
 
     def test_killed_while_machines_come_and_go(self):
         names = [f"m{i}" for i in range(20)]
-        before = self.restart_count()
-        killing = threading.Event()
-
-        def kill():
-            while not killing.wait(random.uniform(0.5, 3)):
-                self.kill_operators()
-        killer = threading.Thread(target=kill, daemon=True)
+        self.addCleanup(self.scale_operators, 2)
+        self.scale_operators(0)
+        killer = Killer()
         killer.start()
         try:
-            self.apply(*(lib.machine(name) for name in names))
-            time.sleep(10)
-            for name in names[::2]:
-                self.kubectl("patch", "vm", name, "--type=merge", "-p", '{"spec": {"runStrategy": "Halted"}}')
-            time.sleep(5)
-            self.kubectl("delete", "vm", *names[:10], "--wait=false")
-            time.sleep(5)
+            self.come_and_go(names)
         finally:
-            killing.set()
-            killer.join(30)
-        self.assertGreater(self.restart_count(), before, "no operator was killed")
+            killer.stop()
+        self.assertEqual(killer.died, [])
+        self.assertGreater(killer.kills, 8)
+        self.scale_operators(2)
         for name in names[11::2]:
-            self.wait_condition("vm", name, "Ready", timeout=240)
+            self.wait_condition("vm", name, "Ready")
+        for name in names[10::2]:
+            self.wait_printable(name, "Stopped")
+            self.assertIsNone(self.get("vmi", name))
         self.kubectl("delete", "vm", "--all", "--wait=false")
         self.expect_nothing_left()
+
+    def operators(self):
+        return json.loads(lib.kubectl("get", "pods", *OPERATORS, "-o", "json").stdout)["items"]
+
+    def test_operators_killed_in_their_pods(self):
+        """No farewell: the lease stays until it runs out, or until the same pod is back."""
+        self.apply(lib.machine("early"))
+        for pod in self.operators():
+            for status in pod["status"]["containerStatuses"]:
+                lib.run(lib.CLUSTER, "ctr", "tasks", "kill", "-s", "SIGKILL",
+                        status["containerID"].removeprefix("containerd://"))
+        self.apply(lib.machine("late"))
+        self.wait_condition("vm", "early", "Ready")
+        self.wait_condition("vm", "late", "Ready")
+        restarts = [status["restartCount"] for pod in self.operators() for status in pod["status"]["containerStatuses"]]
+        self.assertTrue(all(restarts), restarts)
+        self.kubectl("delete", "vm", "--all", "--wait=false")
+        self.expect_nothing_left()
+
+    def test_leader_leaves(self):
+        """SIGTERM: it ends at once and gives its lease back; the other one leads without waiting for the lease's end."""
+        lease = ("get", "lease", *NAMESPACE, "podvisor-operator", "-o", "jsonpath={.spec.holderIdentity}")
+        leader = lib.wait_until(lambda: lib.kubectl(*lease).stdout or None, what="a leader").split("_")[0]
+        started = time.monotonic()
+        lib.kubectl("delete", "pod", *NAMESPACE, leader)
+        self.assertLess(time.monotonic() - started, 10)
+        lib.wait_until(lambda: not lib.kubectl(*lease).stdout.startswith((leader, " ")) or None, timeout=25,
+                       what="another leader")
+        self.apply(lib.machine("after"))
+        self.wait_condition("vm", "after", "Ready")
+        self.kubectl("delete", "vm", "after", "--wait=false")
+        self.expect_nothing_left()
+
+    def test_namespace_deleted(self):
+        namespace = self.namespace + "-gone"
+        lib.kubectl("create", "namespace", namespace)
+        lib.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(lib.machine("inside")))
+        lib.kubectl("-n", namespace, "wait", "--for=condition=Ready", "vm/inside", f"--timeout={lib.PATIENCE}s")
+        lib.kubectl("delete", "namespace", namespace, f"--timeout={lib.PATIENCE}s", timeout=lib.PATIENCE + 10)
 
     def test_api_server_and_etcd_restart(self):
         self.apply(lib.machine("before"))
@@ -107,7 +192,7 @@ class Interruptions(lib.Case):
             number = 0
             while not writing.is_set():
                 number += 1
-                self.kubectl("annotate", "vm", "busy", f"number={number}", "--overwrite")
+                self.kubectl("annotate", "vm", "busy", f"number={number}", "--overwrite", check=False)
         writer = threading.Thread(target=write, daemon=True)
         writer.start()
         try:

@@ -164,6 +164,7 @@ START_TEST(test_running)
     ck_assert(condition_is(conditions(), "Ready", "True"));
     ck_assert(condition_is(conditions(), "LiveMigratable", "False"));
     ck_assert_str_eq(kit_text(plan.vmi, "status.nodeName"), "node1");
+    ck_assert_str_eq(kit_text(plan.vmi, "metadata.labels.\"kubevirt.io/nodeName\""), "node1");
     ck_assert_str_eq(kit_text(plan.vmi, "status.interfaces[0].ipAddress"), "10.1.2.3");
     ck_assert_str_eq(kit_text(plan.vmi, "status.activePods.pod-1"), "node1");
     ck_assert_str_eq(kit_text(plan.vmi, "status.phaseTransitionTimestamps[0].phase"), "Scheduled");
@@ -315,6 +316,35 @@ START_TEST(test_delete_while_starting)
 }
 END_TEST
 
+/* Deleted 5 s ago. */
+static const struct {
+    const char *pod_status;
+    bool bound, deletes_pod;
+} starts[] = {
+    {"{phase: Pending}", false, true},
+    {"{phase: Pending, containerStatuses: [{name: compute, state: {waiting: {reason: "
+     "ContainerCreating}}}]}",
+     true, false},
+    {"{phase: Pending, containerStatuses: [{name: compute, state: {waiting: {reason: "
+     "ErrImagePull}}}]}",
+     true, true},
+    {RUNNING, true, true},
+};
+
+START_TEST(test_delete_waits_for_start)
+{
+    cJSON *going = kit_vmi("{phase: Scheduling}"), *its_pod = kit_pod(starts[_i].pod_status);
+    tree_put_string(tree_need_object(going, "metadata"), "deletionTimestamp",
+                    "2026-01-02T03:04:00Z");
+    if (!starts[_i].bound)
+        cJSON_DeleteItemFromObjectCaseSensitive(its_pod, "spec");
+    make(going, its_pod);
+    ck_assert_int_eq(plan.delete_pod, starts[_i].deletes_pod);
+    ck_assert_uint_eq(plan.requeue_ns, starts[_i].deletes_pod ? 0 : UINT64_C(10000000000));
+    ck_assert(!plan.delete_pod || plan.delete_grace == 1); /* nobody has seen it run */
+}
+END_TEST
+
 START_TEST(test_delete_before_pod)
 {
     make(deleting(kit_vmi("{phase: Pending}")), NULL);
@@ -440,6 +470,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_failure_is_told, 0, sizeof(failures) / sizeof(failures[0]));
     tcase_add_test(tcase, test_no_node_yet);
     tcase_add_test(tcase, test_delete_while_starting);
+    tcase_add_loop_test(tcase, test_delete_waits_for_start, 0, sizeof(starts) / sizeof(starts[0]));
     tcase_add_test(tcase, test_delete_before_pod);
     tcase_add_test(tcase, test_delete_running);
     tcase_add_test(tcase, test_delete_waits_for_pod);
