@@ -56,6 +56,7 @@ void reflector_init(struct reflector *r, uint64_t seed)
     memset(r, 0, sizeof(*r));
     r->times = &reflector_default_times;
     r->random = seed != 0 ? seed : 1;
+    r->page = REFLECTOR_PAGE;
     begin_list(r);
 }
 
@@ -73,7 +74,7 @@ static unsigned page_size(const struct reflector *r)
     if (r->whole)
         return 0;
     bool cached = r->asked_version[0] != '\0' && strcmp(r->asked_version, "0") != 0;
-    return cached && !r->paged_before ? 0 : REFLECTOR_PAGE;
+    return cached && !r->paged_before ? 0 : r->page;
 }
 
 struct reflector_request reflector_next(struct reflector *r, uint64_t now_ns)
@@ -160,6 +161,9 @@ void reflector_list_failed(struct reflector *r, enum reflector_failure failure,
         r->whole = true;
         return;
     }
+    /* Not even a page: whoever fills objects with all that etcd takes must not make us blind. */
+    if (failure == REFLECTOR_TOO_LARGE && r->asked_version[0] == '\0')
+        r->page = r->page / 4 > REFLECTOR_PAGE_LEAST ? r->page / 4 : REFLECTOR_PAGE_LEAST;
     if (failure == REFLECTOR_EXPIRED || failure == REFLECTOR_TOO_LARGE) {
         r->version_unavailable = true;
         if (!r->asked_newest) {

@@ -15,6 +15,7 @@
 #include "store.h"
 
 #define REFLECTOR_PAGE        500
+#define REFLECTOR_PAGE_LEAST  8   /* of objects as large as etcd takes them */
 #define REFLECTOR_TIMEOUT_MIN 300 /* seconds; of a watch, uniform between the two */
 #define REFLECTOR_TIMEOUT_MAX 600
 
@@ -60,6 +61,7 @@ struct reflector {
     char version[KUBE_VERSION_SIZE]; /* last seen; "" nothing was */
     bool version_unavailable;        /* lists must not ask for it */
     bool paged_before;               /* the list of version 0 came in pages: keep to them */
+    unsigned page;                   /* objects of one; less once they were too large */
     /* The list that is under way. */
     char *continue_;                      /* NULL: its first page */
     char list_version[KUBE_VERSION_SIZE]; /* its first page's: of all of it */

@@ -157,6 +157,26 @@ START_TEST(version_too_large)
 }
 END_TEST
 
+/* Large objects in great number: smaller pages, until they fit. */
+START_TEST(pages_too_large)
+{
+    static const unsigned sizes[] = {125, 31, 8, 8};
+    expect_list("0", 500);
+    reflector_list_failed(&r, REFLECTOR_TOO_LARGE, 0, now);
+    expect_list("", 500);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        reflector_list_failed(&r, REFLECTOR_TOO_LARGE, 0, now);
+        if (i % 2 == 0) /* each list is tried twice */
+            pass_wait(reflector_default_times.backoff_least, reflector_default_times.backoff_max);
+        expect_list("", sizes[i]);
+    }
+    ck_assert(!reflector_listed(&r, "10", "C", now));
+    expect_page("C", 8);
+    ck_assert(reflector_listed(&r, "10", "", now));
+    expect_watch("10");
+}
+END_TEST
+
 /* The newest fails too: wait, and stay with the newest. */
 START_TEST(newest_expires_too)
 {
@@ -403,6 +423,7 @@ int main(void)
     tcase_add_test(tc, paged_once_always_paged);
     tcase_add_test(tc, list_expired);
     tcase_add_test(tc, version_too_large);
+    tcase_add_test(tc, pages_too_large);
     tcase_add_test(tc, newest_expires_too);
     tcase_add_test(tc, page_expired);
     tcase_add_test(tc, page_expired_and_whole_list_too);
