@@ -88,7 +88,7 @@ static int append_body(struct kube_cache *cache, const char *bytes, size_t len, 
     return 0;
 }
 
-static void take_bookmark(struct kube_cache *cache, const cJSON *object)
+static void take_version(struct kube_cache *cache, const cJSON *object)
 {
     const char *version = kube_resource_version(object);
     if (*version != '\0' && strlen(version) < KUBE_VERSION_SIZE)
@@ -108,6 +108,18 @@ static int skip_unreadable(struct kube_cache *cache, enum kube_watch_type type)
              cache->broken.text);
     cache->broken = ERROR_INIT;
     return 0;
+}
+
+/* Its name is all that could be read: handlers get the state that was seen before. */
+static void delete_unreadable(struct kube_cache *cache, const cJSON *tree)
+{
+    struct kube_object *seen = kube_store_get(cache->store, kube_namespace(tree), kube_name(tree));
+    cache->broken = ERROR_INIT;
+    take_version(cache, tree);
+    if (seen != NULL && strcmp(kube_object_uid(seen), kube_uid(tree)) == 0)
+        kube_store_delete(cache->store, seen);
+    else
+        kube_object_unref(seen);
 }
 
 static void take_object(struct kube_cache *cache, enum kube_watch_type type, cJSON *tree)
@@ -135,10 +147,12 @@ static int take_line(void *user, const char *line, size_t len)
     int r = kube_watch_event_read(line, len, &type, &object, &cache->broken);
     if (r == 0 && object == NULL)
         return skip_unreadable(cache, type);
-    if (r == 0)
-        cache->broken = ERROR_INIT;
     if (r < 0)
         return r;
+    if (cache->broken.code != 0) {
+        delete_unreadable(cache, object);
+        return 0;
+    }
     switch (type) {
     case KUBE_WATCH_ERROR:
         kube_status_from_object(0, object, &cache->event_error);
@@ -146,7 +160,7 @@ static int take_line(void *user, const char *line, size_t len)
             cache->event_error.code = 500;
         return -EREMOTEIO;
     case KUBE_WATCH_BOOKMARK:
-        take_bookmark(cache, object);
+        take_version(cache, object);
         return 0;
     case KUBE_WATCH_UNKNOWN:
         log_warn("cache", "%s: skipping an event of an unknown type", plural(cache));
