@@ -10,6 +10,7 @@
 #include "kinds.h"
 #include "operator.h"
 #include "options.h"
+#include <malloc.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/clock.h>
 #include <podvisor/kube_lease.h>
@@ -18,6 +19,9 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Two dozen threads that wait for answers need no heap each; what one frees, another may take. */
+#define HEAPS_MAX 2
 
 #define LEASE_NAME    "podvisor-operator"
 #define SYNC_PATIENCE (10 * NSEC_PER_SEC) /* then it says what it waits for, and goes on */
@@ -191,6 +195,7 @@ int main(int argc, char **argv)
     int r = options_parse(argc, argv, &options, &err);
     if (r > 0)
         return 0;
+    (void)mallopt(M_ARENA_MAX, HEAPS_MAX);
     log_setup("operator", STDERR_FILENO, options.log_format, options.log_level);
     if (r == 0) {
         block_signals(&set);

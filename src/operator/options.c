@@ -24,7 +24,7 @@ static const char usage[] =
     "  --lease-namespace NAME    where the lease is; default: the operator's namespace\n"
     "  --listen ADDRESS:PORT     health and metrics; default 0.0.0.0:8080, \"none\" for none\n"
     "  --workers N               threads of each controller, 1 to 32; default 8\n"
-    "  --qps N, --burst N        bound of API calls; default 400 and 800\n"
+    "  --qps N, --burst N        bound of API calls; default 1000 and 2000\n"
     "  --log-format F            text or json; default text on a terminal, else json\n"
     "  --log-level L             error, warn, info, debug; default info\n"
     "  --help, --version\n";
@@ -199,8 +199,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
     *ret = (struct options){.listen_address = "0.0.0.0",
                             .listen_port = 8080,
                             .workers = 8,
-                            .qps = 400,
-                            .burst = 800,
+                            .qps = 1000,
+                            .burst = 2000,
                             .log_format = isatty(STDERR_FILENO) ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
                             .log_level = LOG_LEVEL_INFO};
     ret->pod.cpu_allocation_ratio = 10;

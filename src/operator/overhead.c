@@ -3,8 +3,8 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-/* Measured in a cgroup: 1.6 MiB with one vCPU, 2.7 MiB with eight; the rest is room for the
- * kernel's own and bursts. */
+/* Measured in the pod's cgroup (docs/figures.md): 3.6 MiB with one vCPU and 128 MiB of memory that
+ * is not touched yet, 3.8 MiB with eight; the rest is room for the kernel's own and bursts. */
 #define OVERHEAD_FIXED  (6 * MIB)
 #define OVERHEAD_VCPU   (MIB / 4)
 #define OVERHEAD_DEVICE (MIB / 4) /* rings, buffers and a thread's stack for a disk or a card */
