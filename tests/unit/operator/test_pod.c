@@ -240,7 +240,8 @@ START_TEST(test_passed_on)
         {"topologySpreadConstraints",
          "[{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]"},
         {"dnsConfig", "{nameservers: [1.2.3.4]}"},
-        {"nodeSelector", "{disk: fast}"},
+        {"nodeSelector",
+         "{disk: fast, kubevirt.io/schedulable: \"false\", kubernetes.io/arch: arm64}"},
         {"readinessProbe", "{tcpSocket: {port: 80, host: 169.254.169.254}, periodSeconds: 3}"},
         {"livenessProbe", "{httpGet: {port: 80, host: 10.0.0.1, path: /x}}"},
     };
@@ -258,6 +259,8 @@ START_TEST(test_passed_on)
     expect(pod, "spec.topologySpreadConstraints[0].topologyKey", "z");
     expect(pod, "spec.dnsConfig.nameservers[0]", "1.2.3.4");
     expect(pod, "spec.nodeSelector.disk", "fast");
+    expect(pod, "spec.nodeSelector.\"kubevirt.io/schedulable\"", "true");
+    expect(pod, "spec.nodeSelector.\"kubernetes.io/arch\"", "amd64");
     expect(pod, "spec.priorityClassName", "high");
     expect(pod, "spec.schedulerName", "mine");
     expect(pod, "spec.dnsPolicy", "None");
