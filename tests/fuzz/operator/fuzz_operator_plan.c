@@ -51,7 +51,7 @@ static const struct pod_config config = {
 
 static const char vm_yaml[] =
     "---\n{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: box, namespace: lab,"
-    " uid: vm-1, generation: 3, resourceVersion: \"5\", annotations: {n: null}, finalizers: "
+    " uid: vm-1, generation: 3, resourceVersion: \"5\", finalizers: "
     "[kubevirt.io/virtualMachineControllerFinalize]},"
     " spec: {runStrategy: Always, template: {metadata: {creationTimestamp: null, labels: {a: b},"
     " annotations: {c: d}}, spec: " SPEC "}},"
@@ -234,6 +234,10 @@ static void world_make(struct world *world, const uint8_t *data, size_t size)
         if (there)
             set_meta(world->object[i], (data[1] >> i & 1) != 0, (data[1] >> (i + 4) & 1) != 0);
     }
+    static const char *const phases[] = {"Running", "Pending", "Scheduling", "Failed"};
+    if (world->object[VMI] != NULL)
+        tree_put_string(tree_need_object(world->object[VMI], "status"), "phase",
+                        phases[data[0] >> 6]);
     world->missing_claim = (data[0] & 0x10) != 0;
     for (size_t at = 2; at + 4 <= size && at < 2 + 4 * OPS_MAX; at += 4)
         change(world, data + at);
