@@ -1,11 +1,14 @@
 """What the end-to-end tests share: the cluster of tools/cluster with podvisor on it (tools/deploy), and kubectl."""
 import base64
+import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
 import re
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -178,3 +181,39 @@ class Case(unittest.TestCase):
         if reason is not None:
             self.assertEqual(found.get("reason"), reason)
         self.assertIn(message, found.get("message", ""))
+
+
+def flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from flatten(item)
+        else:
+            yield item
+
+
+def run_test(test):
+    """One test in its own thread; what it has to say comes in one piece. True: it passed."""
+    result = unittest.TestResult()
+    began = time.monotonic()
+    test.run(result)
+    bad = result.failures + result.errors
+    lines = [f"{test.id()} ... {'FAIL' if bad else 'skipped' if result.skipped else 'ok'}, "
+             f"{time.monotonic() - began:.1f} s", *(f"{what}\n{trace}" for what, trace in bad)]
+    print("\n".join(lines), flush=True)
+    return not bad
+
+
+def main(jobs):
+    """Runs the program's tests, `jobs` of a class at once: most of a test is waiting. Arguments: names of tests."""
+    module = sys.modules["__main__"]
+    loader = unittest.defaultTestLoader
+    suite = loader.loadTestsFromNames(sys.argv[1:], module) if sys.argv[1:] else loader.loadTestsFromModule(module)
+    passed = []
+    for kind, tests in itertools.groupby(flatten(suite), type):
+        kind.setUpClass()
+        try:
+            with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+                passed += pool.map(run_test, list(tests))
+        finally:
+            kind.doClassCleanups()
+    sys.exit(0 if passed and all(passed) else 1)

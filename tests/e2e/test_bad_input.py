@@ -1,7 +1,6 @@
 """Wrong manifests and hostile surroundings: a reason with the field's path, no crash, no hot loop, no silence."""
 import json
 import time
-import unittest
 
 import lib
 
@@ -150,4 +149,4 @@ class BadInput(lib.Case):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    lib.main(jobs=4)

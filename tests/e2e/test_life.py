@@ -1,6 +1,5 @@
 """A machine from `kubectl apply` to `kubectl delete`, as its user sees it."""
 import json
-import unittest
 
 import lib
 
@@ -119,4 +118,4 @@ class Life(lib.Case):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    lib.main(jobs=4)

@@ -1,6 +1,5 @@
 """When a machine runs: kubevirt-api.md §3.7, with guests that end by themselves."""
 import json
-import unittest
 
 import lib
 
@@ -87,4 +86,4 @@ class RunStrategies(lib.Case):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    lib.main(jobs=4)
