@@ -2,7 +2,6 @@
 /* Workers of a controller, and the calls that both controllers make. */
 #include "operator.h"
 #include "tree.h"
-#include <errno.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/clock.h>
 #include <podvisor/log.h>
@@ -66,31 +65,19 @@ int controller_start(struct controller *controller, unsigned workers, struct err
     return 0;
 }
 
-/* Returns false when the time is over and workers still work. */
-static bool join_workers(struct controller *controller, const struct timespec *until)
+static void join_workers(struct controller *controller)
 {
-    while (controller->worker_count > 0) {
-        pthread_t last = controller->worker[controller->worker_count - 1];
-        if (pthread_clockjoin_np(last, NULL, CLOCK_MONOTONIC, until) == ETIMEDOUT)
-            return false;
-        controller->worker_count--;
-    }
-    return true;
+    for (unsigned i = 0; i < controller->worker_count; i++)
+        pthread_join(controller->worker[i], NULL);
+    controller->worker_count = 0;
 }
 
-void controllers_stop(struct operator* op, uint64_t drain_ns)
+void controllers_stop(struct operator* op)
 {
-    uint64_t end = clock_now_ns() + drain_ns;
-    struct timespec until = {(time_t)(end / NSEC_PER_SEC), (long)(end % NSEC_PER_SEC)};
-    struct timespec never = {INT32_MAX, 0};
     kube_queue_shut_down(op->vm.queue);
     kube_queue_shut_down(op->vmi.queue);
-    if (join_workers(&op->vm, &until) && join_workers(&op->vmi, &until))
-        return;
-    log_warn("operator", "cutting off calls that the API server does not answer");
-    kube_client_interrupt(op->client);
-    (void)join_workers(&op->vm, &never);
-    (void)join_workers(&op->vmi, &never);
+    join_workers(&op->vm);
+    join_workers(&op->vmi);
 }
 
 void controllers_done(struct operator* op)

@@ -4,7 +4,8 @@
  * (operator-in-c's order is controller-runtime's). A lost lease ends the process at once: another
  * replica may be writing already.
  *
- * Threads: main waits for signals; caches, lease, events, HTTP and workers have their own.
+ * Threads: main waits for signals; caches, lease, events, HTTP and workers have their own, and so
+ * has the end, which cuts off calls that nobody answers.
  */
 #include "http.h"
 #include "kinds.h"
@@ -16,6 +17,7 @@
 #include <podvisor/kube_lease.h>
 #include <podvisor/log.h>
 #include <podvisor/str.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,14 +28,18 @@
 #define LEASE_NAME    "podvisor-operator"
 #define SYNC_PATIENCE (10 * NSEC_PER_SEC) /* then it says what it waits for, and goes on */
 
-/* At the end: for reconciles under way, then for the events that wait. Then calls are cut off. */
-#define WORKER_DRAIN (2 * NSEC_PER_SEC)
+/* At the end: for events that wait, and for all calls that are under way; those are cut off then.
+ */
 #define EVENT_DRAIN  (1 * NSEC_PER_SEC)
+#define END_PATIENCE (3 * NSEC_PER_SEC)
 
 /* One operator a process. */
 static struct operator op;
 static struct kube_lease *_Atomic lease;
 static atomic_bool synced, leading;
+static pthread_t cutter; /* while `ending` */
+static sem_t ended;
+static bool ending;
 
 static void acquired(void *user)
 {
@@ -124,6 +130,36 @@ static int lead_until_signal(const struct options *options, const char *identity
     return r;
 }
 
+/* A reconcile may end at any call, so an API server that does not answer does not hold us. */
+static void *cut_off(void *arg)
+{
+    uint64_t end = clock_now_ns() + END_PATIENCE;
+    struct timespec until = {(time_t)(end / NSEC_PER_SEC), (long)(end % NSEC_PER_SEC)};
+    (void)arg;
+    if (sem_clockwait(&ended, CLOCK_MONOTONIC, &until) < 0) {
+        log_warn("operator", "cutting off calls that %s does not answer",
+                 kube_client_server(op.client));
+        kube_client_interrupt(op.client);
+    }
+    return NULL;
+}
+
+static void begin_end(void)
+{
+    sem_init(&ended, 0, 0);
+    ending = pthread_create(&cutter, NULL, cut_off, NULL) == 0;
+    if (!ending) /* at once, then */
+        kube_client_interrupt(op.client);
+}
+
+static void finish_end(void)
+{
+    if (!ending)
+        return;
+    sem_post(&ended);
+    pthread_join(cutter, NULL);
+}
+
 static int run(const struct options *options, const char *identity, sigset_t *set,
                struct error *err)
 {
@@ -137,7 +173,8 @@ static int run(const struct options *options, const char *identity, sigset_t *se
         r = kube_caches_start(op.caches, err);
     if (r == 0 && wait_synced(set))
         r = lead_until_signal(options, identity, set, err);
-    controllers_stop(&op, WORKER_DRAIN);
+    begin_end();
+    controllers_stop(&op);
     http_stop(server);
     return r;
 }
@@ -166,6 +203,7 @@ static void tear_down(void)
 {
     if (op.events != NULL)
         kube_events_stop(op.events, EVENT_DRAIN);
+    finish_end();
     if (op.caches != NULL)
         kube_caches_free(op.caches);
     if (atomic_load(&lease) != NULL)

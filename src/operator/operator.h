@@ -56,11 +56,8 @@ void operator_add_caches(struct operator* op);
 void controllers_init(struct operator* op);
 /* Starts `workers` threads. Returns 0 or a negative errno. */
 int controller_start(struct controller *controller, unsigned workers, struct error *err);
-/*
- * No new keys; waits for the workers of both controllers. After `drain_ns` their calls are cut off
- * (kube_client_interrupt()): each reconcile may end at any call.
- */
-void controllers_stop(struct operator* op, uint64_t drain_ns);
+/* No new keys; waits for what the workers of both controllers are at. */
+void controllers_stop(struct operator* op);
 void controllers_done(struct operator* op);
 
 int vm_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err);
