@@ -2,9 +2,13 @@
 /* What a specification may ask for that a pod of ours cannot give: said before there is a pod. */
 #include "pod.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PATH_MAX_TEXT 256
+
+/* Of 128 KiB; the rest is for the variable's name, and the instance's own. */
+#define SPECIFICATION_MAX (120u << 10)
 
 static const char *prefix(const struct vmspec *spec)
 {
@@ -96,9 +100,25 @@ static void check_eviction(const struct vmspec *spec, struct vmspec_diagnostics 
                     "running machines cannot migrate: the pod is evicted, and the guest shut down");
 }
 
+/* The instance travels to vmm in one environment variable, which the kernel bounds
+ * (MAX_ARG_STRLEN). */
+static void check_size(const struct vmspec *spec, struct vmspec_diagnostics *diag)
+{
+    char *text;
+    size_t len;
+    if (specification(spec) == NULL || json_print(specification(spec), &text, &len, NULL) < 0)
+        return;
+    free(text);
+    if (len > SPECIFICATION_MAX)
+        vmspec_diagnose(diag, VMSPEC_ERROR, prefix(spec),
+                        "takes %zu bytes as JSON; a machine's pod can be given %u", len,
+                        SPECIFICATION_MAX);
+}
+
 bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag)
 {
     unsigned before = diag->errors;
+    check_size(spec, diag);
     check_boot(spec, diag);
     check_volumes(spec, diag);
     check_networks(spec, diag);

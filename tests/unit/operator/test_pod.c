@@ -423,6 +423,24 @@ START_TEST(test_warned)
 }
 END_TEST
 
+START_TEST(test_too_large)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    struct error err = ERROR_INIT;
+    char *value = xcalloc(1, (120 << 10) + 1);
+    memset(value, 'x', 120 << 10);
+    tree_put_string(tree_need_object(tree_need_object(vmi, "spec"), "nodeSelector"), "a", value);
+    free(value);
+    ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
+    ck_assert(!pod_check(spec, &diag));
+    ck_assert_str_eq(diag.list.item[0].path, "spec");
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
+}
+END_TEST
+
 START_TEST(test_network_flags)
 {
     cJSON *vmi = kit_vmi(NULL);
@@ -472,6 +490,7 @@ int main(void)
     tcase_add_test(tcase, test_volumes);
     tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
     tcase_add_loop_test(tcase, test_warned, 0, sizeof(warned) / sizeof(warned[0]));
+    tcase_add_test(tcase, test_too_large);
     tcase_add_test(tcase, test_network_flags);
     tcase_add_test(tcase, test_no_network_no_images);
     suite_add_tcase(suite, tcase);
