@@ -300,14 +300,15 @@ static void plan_life(struct planner *p)
 
 static bool wait_for_start(struct planner *p)
 {
-    int64_t since = p->view->now;
+    int64_t since, now = p->view->now;
     const cJSON *stamp = kube_path(p->view->vmi, "metadata.deletionTimestamp");
     if (p->pod.compute != COMPUTE_NONE || p->pod.node == NULL || p->pod.waiting_reason != NULL)
         return false;
-    (void)kube_time_parse(tree_text(stamp, ""), &since);
-    if (p->view->now - since >= START_PATIENCE)
+    /* A time to come is another clock's: that could take hours. */
+    if (kube_time_parse(tree_text(stamp, ""), &since) < 0 || since > now ||
+        since <= now - START_PATIENCE)
         return false;
-    p->plan->requeue_ns = (uint64_t)(since + START_PATIENCE - p->view->now);
+    p->plan->requeue_ns = (uint64_t)(since + START_PATIENCE - now);
     return true;
 }
 

@@ -345,6 +345,18 @@ START_TEST(test_delete_waits_for_start)
 }
 END_TEST
 
+/* The API server's clock is ahead of ours. */
+START_TEST(test_delete_does_not_wait_for_hours)
+{
+    cJSON *going = kit_vmi("{phase: Scheduling}");
+    tree_put_string(tree_need_object(going, "metadata"), "deletionTimestamp",
+                    "2026-01-02T09:00:00Z");
+    make(going, kit_pod(starts[0].pod_status));
+    ck_assert(plan.delete_pod);
+    ck_assert_uint_eq(plan.requeue_ns, 0);
+}
+END_TEST
+
 START_TEST(test_delete_before_pod)
 {
     make(deleting(kit_vmi("{phase: Pending}")), NULL);
@@ -471,6 +483,7 @@ int main(void)
     tcase_add_test(tcase, test_no_node_yet);
     tcase_add_test(tcase, test_delete_while_starting);
     tcase_add_loop_test(tcase, test_delete_waits_for_start, 0, sizeof(starts) / sizeof(starts[0]));
+    tcase_add_test(tcase, test_delete_does_not_wait_for_hours);
     tcase_add_test(tcase, test_delete_before_pod);
     tcase_add_test(tcase, test_delete_running);
     tcase_add_test(tcase, test_delete_waits_for_pod);
