@@ -304,8 +304,8 @@ static bool wait_for_start(struct planner *p)
     const cJSON *stamp = kube_path(p->view->vmi, "metadata.deletionTimestamp");
     if (p->pod.compute != COMPUTE_NONE || p->pod.node == NULL || p->pod.waiting_reason != NULL)
         return false;
-    /* A time to come is another clock's: that could take hours. */
-    if (kube_time_parse(tree_text(stamp, ""), &since) < 0 || since > now ||
+    /* Clocks differ a little; a time further to come could take hours. */
+    if (kube_time_parse(tree_text(stamp, ""), &since) < 0 || since > now + START_PATIENCE ||
         since <= now - START_PATIENCE)
         return false;
     p->plan->requeue_ns = (uint64_t)(since + START_PATIENCE - now);
