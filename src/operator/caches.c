@@ -88,6 +88,12 @@ static const char *pod_vmi_index(const cJSON *pod)
                : NULL;
 }
 
+static const char *node_ready_index(const cJSON *node)
+{
+    const cJSON *ready = kube_condition(kube_path(node, "status.conditions"), "Ready");
+    return tree_text(json_get(ready, "status"), NULL);
+}
+
 /* --- what becomes due --- */
 
 static void enqueue(struct kube_queue *queue, const char *namespace_, const char *name)
@@ -140,10 +146,14 @@ static void claim_changed(void *user, struct kube_object *old, struct kube_objec
         enqueue_vmis(user, kube_object_namespace(now), INDEX_VMI_PHASE, "Pending");
 }
 
+/* A heartbeat is a change of the node, and none for its machines. */
 static void node_changed(void *user, struct kube_object *old, struct kube_object *now)
 {
     const struct kube_object *object = now != NULL ? now : old;
-    if (old != NULL) /* at first nobody knows anything else */
+    if (old == NULL) /* at first nobody knows anything else */
+        return;
+    if (now == NULL || strcmp(kube_object_index(old, INDEX_NODE_READY),
+                              kube_object_index(now, INDEX_NODE_READY)) != 0)
         enqueue_vmis(user, NULL, INDEX_VMI_NODE, kube_object_name(object));
 }
 
@@ -162,8 +172,11 @@ void operator_add_caches(struct operator* op)
                                       .user = op};
     struct kube_cache_options claims = {
         .resource = &kind_pvc, .transform = cut_claim, .changed = claim_changed, .user = op};
-    struct kube_cache_options nodes = {
-        .resource = &kind_node, .transform = cut_node, .changed = node_changed, .user = op};
+    struct kube_cache_options nodes = {.resource = &kind_node,
+                                       .transform = cut_node,
+                                       .index = {node_ready_index},
+                                       .changed = node_changed,
+                                       .user = op};
     op->vms = kube_caches_add(op->caches, &vms);
     op->vmis = kube_caches_add(op->caches, &vmis);
     op->pods = kube_caches_add(op->caches, &pods);

@@ -48,6 +48,7 @@ struct operator
 /* Indices of the caches. */
 enum { INDEX_VMI_PHASE, INDEX_VMI_NODE };
 enum { INDEX_POD_VMI_UID, INDEX_POD_VMI_NAME };
+enum { INDEX_NODE_READY };
 
 /* Adds the kinds to op->caches (made by the caller), with the handlers that fill the queues. */
 void operator_add_caches(struct operator* op);
