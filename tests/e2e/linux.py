@@ -29,6 +29,7 @@ def machine(name, tests, **changes):
     vm = lib.machine(name, args=f"{command_line()} podvisor.test={tests}", **changes)
     domain = vm["spec"]["template"]["spec"]["domain"]
     domain["memory"]["guest"] = "64Mi"
+    domain["resources"] = {"requests": {"cpu": "500m"}}  # booting is work, where a kernel is emulated
     domain["firmware"]["kernelBoot"]["container"] = {
         "image": IMAGE, "imagePullPolicy": "Never", "kernelPath": "/boot/vmlinux", "initrdPath": "/boot/initrd"}
     return vm
