@@ -151,10 +151,9 @@ class Interruptions(lib.Case):
         """SIGTERM: it ends at once and gives its lease back; the other one leads without waiting for the lease's end."""
         lease = ("get", "lease", *NAMESPACE, "podvisor-operator", "-o", "jsonpath={.spec.holderIdentity}")
         leader = lib.wait_until(lambda: lib.kubectl(*lease).stdout or None, what="a leader").split("_")[0]
-        started = time.monotonic()
-        lib.kubectl("delete", "pod", *NAMESPACE, leader)
-        self.assertLess(time.monotonic() - started, 10)
-        lib.wait_until(lambda: not lib.kubectl(*lease).stdout.startswith((leader, " ")) or None, timeout=25,
+        # The kubelet may take its time to remove the pod; a lease that was not given back would run for 30 s.
+        lib.kubectl("delete", "pod", *NAMESPACE, leader, "--wait=false")
+        lib.wait_until(lambda: lib.kubectl(*lease).stdout.split("_")[0] not in ("", leader), timeout=22,
                        what="another leader")
         self.apply(lib.machine("after"))
         self.wait_condition("vm", "after", "Ready")
