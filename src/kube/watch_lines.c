@@ -125,7 +125,7 @@ static cJSON *read_identity(const char *object, size_t len)
         out_of_memory();
     json_scan_init(&scan, object, len, &limits);
     int r = json_scan_object(&scan, NULL);
-    while (r == 0 && (r = json_scan_member(&scan, &name, &value, NULL)) > 0) {
+    while (r == 0 && json_scan_member(&scan, &name, &value, NULL) > 0) {
         bool found = value.type == JSON_OBJECT && json_token_is(&name, "metadata");
         r = found ? read_metadata(&scan, metadata) : json_scan_pass(&scan, &value, NULL);
         if (r == 0 && found)
