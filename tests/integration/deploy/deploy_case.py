@@ -14,7 +14,8 @@ CRDS = {"VirtualMachine": DEPLOY / "crds/virtualmachines.yaml",
 
 def read_documents(path):
     """Every document of a YAML file."""
-    done = subprocess.run([BIN / "yaml-to-json"], stdin=path.open("rb"), capture_output=True, text=True, timeout=60)
+    with path.open("rb") as file:
+        done = subprocess.run([BIN / "yaml-to-json"], stdin=file, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{path}: {done.stderr}"
     return json.loads(done.stdout)
 

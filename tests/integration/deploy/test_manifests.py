@@ -19,15 +19,15 @@ DANGEROUS = {"secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/ep
              "certificatesigningrequests", "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
              "customresourcedefinitions"}
 OPERATOR_MAY = {
-    ("kubevirt.io", "virtualmachines"): {"get", "list", "watch", "patch"},
+    ("kubevirt.io", "virtualmachines"): {"list", "watch", "patch"},
     ("kubevirt.io", "virtualmachines/status"): {"patch"},
     ("kubevirt.io", "virtualmachines/finalizers"): {"update"},
-    ("kubevirt.io", "virtualmachineinstances"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("kubevirt.io", "virtualmachineinstances"): {"list", "watch", "create", "patch", "delete"},
     ("kubevirt.io", "virtualmachineinstances/finalizers"): {"update"},
-    ("", "pods"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("", "pods"): {"get", "list", "watch", "create", "delete"},
     ("", "pods/status"): {"patch"},
-    ("", "persistentvolumeclaims"): {"get", "list", "watch"},
-    ("", "nodes"): {"get", "list", "watch"},
+    ("", "persistentvolumeclaims"): {"list", "watch"},
+    ("", "nodes"): {"list", "watch"},
     ("events.k8s.io", "events"): {"create", "patch"},
 }
 

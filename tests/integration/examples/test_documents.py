@@ -15,7 +15,7 @@ DOCUMENTS = [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("*.md"))]
 PRESETS = json.loads((SOURCE / "CMakePresets.json").read_text())
 # Other people's programs, each used with options that were tried.
 FOREIGN = {"apt-get", "cat", "cmake", "ctest", "dmesg", "echo", "find", "gdb", "grep", "ip", "kubectl", "man", "mkdir", "mkfs.ext4",
-           "ping", "qemu-img", "truncate"}
+           "ping", "python3", "qemu-img", "truncate"}
 
 
 def commands(document):
