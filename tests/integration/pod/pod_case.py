@@ -187,7 +187,8 @@ class Compute(lib.Vmm):
     def ctl(self, *words):
         """What `kubectl exec POD -- vmm ctl …` does."""
         return subprocess.run(
-            ["nsenter", "--mount", "--target", str(self.pid), *UNPRIVILEGED, self.pod.programs / "vmm", "ctl", *words],
+            ["nsenter", "--mount", "--root", "--target", str(self.pid), *UNPRIVILEGED, self.pod.programs / "vmm", "ctl",
+             *words],
             capture_output=True, text=True, timeout=lib.DEADLINE)
 
 

@@ -69,7 +69,7 @@ class PodNetwork:
         return process
 
     def enter(self):
-        return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount"]
+        return ["nsenter", "--target", str(self.holder.pid), "--net", "--mount", "--root"]
 
     def __call__(self, *words, check=True):
         """Runs a command in the pod."""
