@@ -85,8 +85,8 @@ struct kube_call {
  * One request each. `ret` may be NULL; else *ret is the answered object, the caller's. They return
  * 0 or: -ENOENT (404), -EEXIST (409 AlreadyExists), -EAGAIN (409 Conflict, or a JSON patch whose
  * "test" failed: 422), -EACCES (401, 403), -EINVAL (400, 422), -EDQUOT (403 by a quota),
- * -EBUSY (429 and 5xx after the retries of operator-in-c.md §1.7), -EIO or -ETIMEDOUT (no answer).
- * `err` says method, resource, name and the server's words.
+ * -EBUSY (429 and 5xx after the retries, as client-go rest/with_retry.go makes them), -EIO or
+ * -ETIMEDOUT (no answer). `err` says method, resource, name and the server's words.
  */
 int kube_get(const struct kube_call *call, cJSON **ret, struct error *err);
 int kube_create(const struct kube_call *call, const cJSON *object, cJSON **ret, struct error *err);

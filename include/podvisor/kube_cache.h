@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Informers (client-go's reflector, store and indices; operator-in-c.md §1.1-§1.3): one thread
+ * Informers (client-go tools/cache: reflector, store and indices): one thread
  * lists and watches every kind that was added, and keeps what it learnt as text with a few index
  * fields, not as trees. Workers take snapshots of objects and parse those they reconcile.
  *

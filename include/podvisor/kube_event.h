@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Events about objects (events.k8s.io/v1 with series; operator-in-c.md §1.10), sent by a thread of
+ * Events about objects (events.k8s.io/v1 with series; client-go tools/events), sent by a thread of
  * their own. Recording never blocks a reconcile: the queue is bounded, a full one drops and counts.
  */
 #ifndef PODVISOR_KUBE_EVENT_H

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Leader election on a coordination.k8s.io/v1 Lease (operator-in-c.md §1.6), on a thread and a
- * connection of its own, outside the client's rate limit. Who loses the lease must stop writing at
- * once: `lost` is called on the lease's thread and is expected to end the process.
+ * Leader election on a coordination.k8s.io/v1 Lease (client-go tools/leaderelection), on a thread
+ * and a connection of its own, outside the client's rate limit. Who loses the lease must stop
+ * writing at once: `lost` is called on the lease's thread and is expected to end the process.
  */
 #ifndef PODVISOR_KUBE_LEASE_H
 #define PODVISOR_KUBE_LEASE_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The work queue of a controller (client-go's workqueue; operator-in-c.md §1.4): keys that are due,
+ * The work queue of a controller (client-go util/workqueue): keys that are due,
  * each at most once, never twice at a time, none lost; delayed and rate-limited adds. Any thread.
  */
 #ifndef PODVISOR_KUBE_QUEUE_H

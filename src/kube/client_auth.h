@@ -2,8 +2,9 @@
 /*
  * Credentials that live longer than their files: the token is read again each minute and after a
  * 401, CA and client certificate every 5 minutes, a credential plugin is run again when what it
- * gave has expired or was refused (operator-in-c.md §1.11, §1.12). What cannot be read leaves the
- * old in place. Any thread; one of them refreshes, those that need the result wait for it.
+ * gave has expired or was refused (client-go transport/, plugin/pkg/client/auth/exec). What cannot
+ * be read leaves the old in place. Any thread; one of them refreshes, those that need the result
+ * wait for it.
  */
 #ifndef PODVISOR_KUBE_CLIENT_AUTH_H
 #define PODVISOR_KUBE_CLIENT_AUTH_H

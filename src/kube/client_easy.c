@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One libcurl handle set up for one request of the client (operator-in-c.md §3). Everything that
+ * One libcurl handle set up for one request of the client. Everything that
  * the environment could change (proxies, netrc, redirects, HTTP/2) is said here. Any thread.
  */
 #include "client.h"

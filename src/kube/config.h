@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Where the cluster is and who we are, as a kubeconfig or a pod's service account says it
- * (operator-in-c.md §1.11, §1.12). Read once at start-up by one thread, immutable afterwards; what
- * it names as files is read again by client_auth.c.
+ * (client-go rest/config.go, tools/clientcmd). Read once at start-up by one thread, immutable
+ * afterwards; what it names as files is read again by client_auth.c.
  */
 #ifndef PODVISOR_KUBE_CONFIG_H
 #define PODVISOR_KUBE_CONFIG_H

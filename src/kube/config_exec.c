@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Credential plugins (client.authentication.k8s.io/v1, v1beta1; operator-in-c.md §1.12): a program
+ * Credential plugins (client.authentication.k8s.io/v1, v1beta1): a program
  * is run without a shell and prints an ExecCredential. Its environment is ours, the kubeconfig's
  * additions and KUBERNETES_EXEC_INFO; its standard error is ours. What it prints is outside input,
  * at most 1 MiB within 60 s; after that its process group is killed. Any thread; blocks.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Which events go to the API server (events.k8s.io/v1; operator-in-c.md §1.10). The first of a kind
+ * Which events go to the API server (events.k8s.io/v1; client-go tools/events). The first of a kind
  * is created; when the same comes again, the object becomes a series, which is patched at its
  * second occurrence, every half an hour and at its end, after 6 quiet minutes; between them
  * occurrences only count. "The same": type, reason, action and the object it is about. An object

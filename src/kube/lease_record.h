@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Who may lead, from what was seen of a Lease and when (client-go's leaderelection;
- * operator-in-c.md §1.6). Only changes that this process observed count, by its own clock: the
- * times inside the object are for people. No input or output; one thread.
+ * client-go tools/leaderelection). Only changes that this process observed count, by its own clock:
+ * the times inside the object are for people. No input or output; one thread.
  */
 #ifndef PODVISOR_KUBE_LEASE_RECORD_H
 #define PODVISOR_KUBE_LEASE_RECORD_H

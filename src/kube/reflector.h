@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What a reflector does next (client-go's reflector and pager; operator-in-c.md §1.1, §1.2, §3.5):
+ * What a reflector does next (client-go tools/cache/reflector.go, tools/pager):
  * a state machine that is told what happened, with its time, and does no input or output itself.
  *
  *     LIST --pages--> WATCH --ended--> WATCH ...

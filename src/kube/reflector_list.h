@@ -2,7 +2,7 @@
 /*
  * The body of a LIST, item by item: {"metadata": {"resourceVersion", "continue"}, "items": [...]}.
  * Nothing of it counts before its last brace was read: whoever collects the items keeps them apart
- * until kube_list_read() has returned 0 (operator-in-c.md §0, rule 1). Any thread.
+ * until kube_list_read() has returned 0: a list that ended early is none. Any thread.
  */
 #ifndef PODVISOR_KUBE_REFLECTOR_LIST_H
 #define PODVISOR_KUBE_REFLECTOR_LIST_H

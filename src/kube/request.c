@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A request that waits for its answer: the rate limit, one exchange on a handle of the client's,
- * and whether to try again (operator-in-c.md §1.7): at most 10 times and 60 s in all, when the
- * server names a time with 429 or 5xx, when a GET lost its connection, once after a 401 when there
- * is a new token. Runs on the caller's thread.
+ * and whether to try again (client-go rest/with_retry.go): at most 10 times and 60 s in all, when
+ * the server names a time with 429 or 5xx, when a GET lost its connection, once after a 401 when
+ * there is a new token. Runs on the caller's thread.
  */
 #include "request.h"
 #include "client.h"

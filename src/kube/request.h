@@ -16,7 +16,7 @@ struct kube_request {
 };
 
 /*
- * Sends it, again when operator-in-c.md §1.7 says so. `status` is filled whatever happens (code 0:
+ * Sends it, again when request.c says so. `status` is filled whatever happens (code 0:
  * no answer). Returns 0 for 2xx with the body in *ret_body (NUL-terminated, for free()), else the
  * errno that kube.h promises; the error has the server's words.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The objects of one kind (client-go's store and indexer; operator-in-c.md §1.3): immutable,
+ * The objects of one kind (client-go tools/cache/thread_safe_store.go): immutable,
  * counted texts with a few fields beside them, found by namespace/name, by namespace, and by the
  * values of the kind's indices.
  *

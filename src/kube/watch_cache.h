@@ -2,7 +2,7 @@
 /*
  * One kind's cache on the caches' thread: it makes the requests that its reflector wants, one at a
  * time, and feeds its store. Each kind has an easy handle of its own and, while it watches, a
- * connection of its own: watches fail independently (operator-in-c.md §3.3).
+ * connection of its own: watches fail independently.
  */
 #ifndef PODVISOR_KUBE_WATCH_CACHE_H
 #define PODVISOR_KUBE_WATCH_CACHE_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A watch's bytes into lines: one JSON object each (operator-in-c.md §3.4). A JSON string never
+ * A watch's bytes into lines: one JSON object each. A JSON string never
  * holds a raw newline, so the split needs no parser. One thread.
  */
 #ifndef PODVISOR_KUBE_WATCH_LINES_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The operator's life: caches, then leadership, then controllers; in reverse at the end
- * (operator-in-c's order is controller-runtime's). A lost lease ends the process at once: another
+ * (the order of controller-runtime's manager). A lost lease ends the process at once: another
  * replica may be writing already.
  *
  * Threads: main waits for signals; caches, lease, events, HTTP and workers have their own, and so

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The parts of status that describe the machine: kubevirt-api, VirtualMachineInstanceStatus. */
+/* The parts of status that describe the machine: KubeVirt's
+ * VirtualMachineInstanceStatus (api/core/v1/types.go). */
 #include "kinds.h"
 #include "overhead.h"
 #include "pod_internal.h"

@@ -59,7 +59,7 @@ struct virtio_net {
     int tap_fd;
     uint16_t mtu;
     struct loop_source tap;
-    uint32_t tap_events; /* what the loop watches for now */
+    uint32_t tap_events; /* what the loop watches at the moment */
     bool tx_blocked;     /* the tap was full; EPOLLOUT goes on */
     bool tap_gone;       /* the host deleted the interface */
 

@@ -1,4 +1,4 @@
-"""When a machine runs: kubevirt-api.md §3.7, with guests that end by themselves."""
+"""When a machine runs: KubeVirt's run strategies, with guests that end by themselves."""
 import json
 
 import lib

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The pod of a machine: docs/pod.md and kubevirt-api.md §5, field by field. */
+/* The pod of a machine: docs/pod.md and KubeVirt's services/template.go, field by field. */
 #include "kinds.h"
 #include "kit.h"
 #include "overhead.h"
@@ -306,7 +306,7 @@ START_TEST(test_sizes)
     uint64_t overhead = strtoull(annotation, NULL, 10);
     char text[32];
     ck_assert_uint_gt(overhead, 1 << 20);
-    ck_assert_uint_le(overhead, 16 << 20); /* ARCHITECTURE.md §6 */
+    ck_assert_uint_le(overhead, 16 << 20); /* the goal: docs/figures.md */
     expect(pod, "spec.containers[0].resources.requests.cpu", sizes[_i].cpu_request);
     expect(pod, "spec.containers[0].resources.limits.cpu", sizes[_i].cpu_limit);
     snprintf(

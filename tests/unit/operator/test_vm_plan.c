@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Run strategies, requests, crash loops and printable status: kubevirt-api.md §3.5-§3.7, §4.7. */
+/* Run strategies, requests, crash loops and printable status: KubeVirt's
+ * virt-controller/watch/vm/vm.go. */
 #include "kinds.h"
 #include "kit.h"
 #include "run_suite.h"
@@ -65,7 +66,7 @@ static const char *printable(void)
     return kit_text(plan.vm, "status.printableStatus");
 }
 
-/* kubevirt-api.md §3.7, row by row. */
+/* syncRunStrategy of KubeVirt's vm.go, case by case. */
 static const struct {
     const char *strategy, *phase; /* phase NULL: no instance */
     const char *status;           /* of the VM before; NULL: none */
