@@ -14,6 +14,18 @@ int64_t operator_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+int operator_look_up(struct kube_cache *cache, const char *namespace_, const char *name,
+                     cJSON **ret, struct error *err)
+{
+    struct kube_object *object = kube_cache_get(cache, namespace_, name);
+    int r = 0;
+    *ret = NULL;
+    if (object != NULL)
+        r = kube_object_parse(object, ret, err);
+    kube_object_unref(object);
+    return r;
+}
+
 static void reconcile_key(struct controller *controller, const char *key)
 {
     char namespace_[KUBE_KEY_MAX], name[KUBE_KEY_MAX];

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kinds.h"
+#include "tree.h"
+#include <podvisor/str.h>
 
 const struct kube_resource kind_vm = {
     .group = "kubevirt.io", .version = "v1", .plural = "virtualmachines", .kind = "VirtualMachine"};
@@ -15,3 +17,26 @@ const struct kube_resource kind_pvc = {.group = "",
                                        .version = "v1",
                                        .plural = "persistentvolumeclaims",
                                        .kind = "PersistentVolumeClaim"};
+
+static cJSON *finalizers(cJSON *object)
+{
+    return tree_need_array(tree_need_object(object, "metadata"), "finalizers");
+}
+
+void finalizer_add(cJSON *object, const char *finalizer)
+{
+    if (!kube_has_finalizer(object, finalizer))
+        tree_push_string(finalizers(object), finalizer);
+}
+
+void finalizer_remove(cJSON *object, const char *finalizer)
+{
+    cJSON *list = finalizers(object), *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (str_equal(tree_text(item, NULL), finalizer)) {
+            cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
+            return;
+        }
+    }
+}

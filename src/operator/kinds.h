@@ -25,6 +25,10 @@ extern const struct kube_resource kind_vm, kind_vmi, kind_pod, kind_node, kind_p
 #define FINALIZER_VMI "kubevirt.io/foregroundDeleteVirtualMachine"
 #define FINALIZER_VM  "kubevirt.io/virtualMachineControllerFinalize"
 
+/* Puts it on the object, unless it is there; takes it off, if it is. */
+void finalizer_add(cJSON *object, const char *finalizer);
+void finalizer_remove(cJSON *object, const char *finalizer);
+
 #define READINESS_GATE "kubevirt.io/virtual-machine-unpaused"
 
 #define COMPUTE_CONTAINER "compute"

@@ -72,7 +72,7 @@ static int start_lease(const struct options *options, const char *identity, stru
     return r;
 }
 
-/* Waits for a signal; true for one of the wanted. Another life-ending one ends the waiting too. */
+/* Waits for one of the set's signals: its number, or 0 when none came in time. */
 static int wait_signal(uint64_t timeout_ns, sigset_t *set)
 {
     struct timespec timeout = {(time_t)(timeout_ns / NSEC_PER_SEC),

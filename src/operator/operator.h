@@ -64,6 +64,10 @@ void controllers_done(struct operator* op);
 int vm_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err);
 int vmi_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err);
 
+/* The tree of a cached object; *ret NULL when there is none. Any thread. */
+int operator_look_up(struct kube_cache *cache, const char *namespace_, const char *name,
+                     cJSON **ret, struct error *err);
+
 /* Wall time, ns. */
 int64_t operator_now(void);
 

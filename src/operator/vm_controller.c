@@ -26,17 +26,6 @@ static void work_done(struct work *work)
     cJSON_Delete(work->vmi);
 }
 
-static int look_up(struct kube_cache *cache, const char *namespace_, const char *name, cJSON **ret,
-                   struct error *err)
-{
-    struct kube_object *object = kube_cache_get(cache, namespace_, name);
-    int r = 0;
-    if (object != NULL)
-        r = kube_object_parse(object, ret, err);
-    kube_object_unref(object);
-    return r;
-}
-
 static struct kube_call call_for(const struct work *work, const struct kube_resource *kind,
                                  const char *name)
 {
@@ -144,10 +133,10 @@ int vm_reconcile(struct operator* op, const char *namespace_, const char *name, 
     struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
     char key[KUBE_KEY_MAX];
     kube_key(key, namespace_, name);
-    int r = look_up(op->vms, namespace_, name, &work.vm, err);
+    int r = operator_look_up(op->vms, namespace_, name, &work.vm, err);
     if (r < 0 || work.vm == NULL)
         return r;
-    r = look_up(op->vmis, namespace_, name, &work.vmi, err);
+    r = operator_look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r == 0) {
         if (vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error) == 0 &&
             !pod_check(work.spec, &work.diagnostics)) {

@@ -263,14 +263,8 @@ static cJSON *render_vmi(const struct planner *p)
 /* What is wrong with the template is said before somebody wants to start it, too. */
 static void refuse_template(struct planner *p)
 {
-    char text[DIAGNOSTIC_TEXT_MAX] = "the template cannot be read";
-    for (size_t i = 0; i < p->view->diagnostics->list.count; i++) {
-        const struct vmspec_diagnostic *d = &p->view->diagnostics->list.item[i];
-        if (d->severity == VMSPEC_ERROR) {
-            vmspec_diagnostic_text(d, text, sizeof(text));
-            break;
-        }
-    }
+    char text[DIAGNOSTIC_TEXT_MAX];
+    diagnostics_first_error(p->view->diagnostics, text);
     set_failure(p, p->intent == VM_START ? "FailedCreate" : "InvalidSpecification", text);
     if (p->intent == VM_START)
         p->intent = VM_LEAVE;
@@ -340,20 +334,12 @@ static void plan_life(struct planner *p)
 
 static void plan_deletion(struct planner *p)
 {
-    cJSON *meta = tree_need_object(p->plan->vm, "metadata");
-    cJSON *list = tree_need_array(meta, "finalizers"), *item;
     if (p->view->vmi != NULL && owns(p->view->vm, p->view->vmi)) {
         p->intent = VM_STOP;
         plan_stop(p);
         return;
     }
-    cJSON_ArrayForEach(item, list)
-    {
-        if (str_equal(tree_text(item, NULL), FINALIZER_VM)) {
-            cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
-            return;
-        }
-    }
+    finalizer_remove(p->plan->vm, FINALIZER_VM);
 }
 
 void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
@@ -365,10 +351,7 @@ void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
     if (kube_deleting(view->vm)) {
         plan_deletion(&p);
     } else {
-        if (!kube_has_finalizer(view->vm, FINALIZER_VM)) {
-            cJSON *meta = tree_need_object(ret->vm, "metadata");
-            tree_push_string(tree_need_array(meta, "finalizers"), FINALIZER_VM);
-        }
+        finalizer_add(ret->vm, FINALIZER_VM);
         plan_life(&p);
         if (!p.failed)
             condition_remove(p.conditions, "Failure");

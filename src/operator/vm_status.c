@@ -191,16 +191,7 @@ static void set_restart_required(const struct vm_view *view, cJSON *conditions)
 /* Warnings about the template, where the machine's owner looks. */
 static void set_supported(const struct vm_view *view, cJSON *conditions)
 {
-    char text[DIAGNOSTIC_TEXT_MAX];
-    cleanup_free char *all = NULL;
-    for (size_t i = 0; i < view->diagnostics->list.count; i++) {
-        if (view->diagnostics->list.item[i].severity != VMSPEC_WARNING)
-            continue;
-        vmspec_diagnostic_text(&view->diagnostics->list.item[i], text, sizeof(text));
-        char *more = all == NULL ? xstrdup(text) : xasprintf("%s; %s", all, text);
-        free(all);
-        all = more;
-    }
+    cleanup_free char *all = diagnostics_join(view->diagnostics, VMSPEC_WARNING);
     struct condition set = {"FieldsSupported", "False", "UnsupportedFields", all};
     if (all != NULL)
         condition_set(conditions, &set, view->now);

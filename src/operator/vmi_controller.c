@@ -36,19 +36,6 @@ static void work_done(struct work *work)
     cJSON_Delete(work->node);
 }
 
-/* The tree of a cached object; *ret NULL when there is none. */
-static int look_up(struct kube_cache *cache, const char *namespace_, const char *name, cJSON **ret,
-                   struct error *err)
-{
-    struct kube_object *object = kube_cache_get(cache, namespace_, name);
-    int r = 0;
-    *ret = NULL;
-    if (object != NULL)
-        r = kube_object_parse(object, ret, err);
-    kube_object_unref(object);
-    return r;
-}
-
 static struct kube_call pod_call(const struct work *work, const char *name)
 {
     return (struct kube_call){.client = work->op->client,
@@ -74,7 +61,7 @@ static int find_pod(struct work *work, struct error *err)
 {
     const char *phase = vmi_phase(work->vmi);
     cleanup_free char *name = pod_name(work->vmi);
-    int r = look_up(work->op->pods, kube_namespace(work->vmi), name, &work->pod, err);
+    int r = operator_look_up(work->op->pods, kube_namespace(work->vmi), name, &work->pod, err);
     drop_foreign_pod(work);
     if (r < 0 || work->pod != NULL)
         return r;
@@ -105,8 +92,8 @@ static int find_claims(struct work *work, struct error *err)
         cleanup_json cJSON *claim = NULL;
         if (volume->kind != VMSPEC_VOLUME_PVC && volume->kind != VMSPEC_VOLUME_DATA_VOLUME)
             continue;
-        int r =
-            look_up(work->op->claims, kube_namespace(work->vmi), volume->claim.claim, &claim, err);
+        int r = operator_look_up(work->op->claims, kube_namespace(work->vmi), volume->claim.claim,
+                                 &claim, err);
         if (r < 0)
             return r;
         if (claim == NULL) {
@@ -135,7 +122,7 @@ static int gather(struct work *work, struct error *err)
         r = find_claims(work, err);
     node = tree_text(kube_path(work->pod, "spec.nodeName"), NULL);
     if (r == 0 && node != NULL)
-        r = look_up(work->op->nodes, NULL, node, &work->node, err);
+        r = operator_look_up(work->op->nodes, NULL, node, &work->node, err);
     return r;
 }
 
@@ -266,7 +253,7 @@ int vmi_reconcile(struct operator* op, const char *namespace_, const char *name,
 {
     struct work work = {.op = op};
     char key[KUBE_KEY_MAX];
-    int r = look_up(op->vmis, namespace_, name, &work.vmi, err);
+    int r = operator_look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r < 0 || work.vmi == NULL)
         return r;
     r = gather(&work, err);

@@ -58,39 +58,10 @@ static void set_condition(struct planner *p, const char *type, const char *statu
     condition_set(p->conditions, &condition, p->view->now);
 }
 
-static void add_finalizer(struct planner *p)
-{
-    if (kube_has_finalizer(p->plan->vmi, FINALIZER_VMI))
-        return;
-    cJSON *meta = tree_need_object(p->plan->vmi, "metadata");
-    tree_push_string(tree_need_array(meta, "finalizers"), FINALIZER_VMI);
-}
-
-static void remove_finalizer(struct planner *p)
-{
-    cJSON *meta = tree_need_object(p->plan->vmi, "metadata");
-    cJSON *list = tree_need_array(meta, "finalizers"), *item;
-    cJSON_ArrayForEach(item, list)
-    {
-        if (str_equal(tree_text(item, NULL), FINALIZER_VMI)) {
-            cJSON_Delete(cJSON_DetachItemViaPointer(list, item));
-            return;
-        }
-    }
-}
-
 /* Not supported and not fatal: one condition names every field, one event when that changes. */
 static void report_unsupported(struct planner *p)
 {
-    const struct vmspec_diagnostics *diag = p->view->diagnostics;
-    char text[DIAGNOSTIC_TEXT_MAX];
-    cleanup_free char *all = NULL;
-    for (size_t i = 0; i < diag->list.count; i++) {
-        vmspec_diagnostic_text(&diag->list.item[i], text, sizeof(text));
-        char *more = all == NULL ? xstrdup(text) : xasprintf("%s; %s", all, text);
-        free(all);
-        all = more;
-    }
+    cleanup_free char *all = diagnostics_join(p->view->diagnostics, VMSPEC_ERROR);
     if (all == NULL) {
         condition_remove(p->conditions, "FieldsSupported");
         return;
@@ -106,14 +77,8 @@ static void report_unsupported(struct planner *p)
 /* Nothing will run: an instance's specification cannot be changed. */
 static void refuse(struct planner *p)
 {
-    const struct vmspec_diagnostics *diag = p->view->diagnostics;
-    char text[DIAGNOSTIC_TEXT_MAX] = "the specification cannot be read";
-    for (size_t i = 0; i < diag->list.count; i++) {
-        if (diag->list.item[i].severity == VMSPEC_ERROR) {
-            vmspec_diagnostic_text(&diag->list.item[i], text, sizeof(text));
-            break;
-        }
-    }
+    char text[DIAGNOSTIC_TEXT_MAX];
+    diagnostics_first_error(p->view->diagnostics, text);
     set_condition(p, "Synchronized", "False", "FailedCreate", text);
     tree_put_string(p->status, "reason", "InvalidSpecification");
     set_phase(p, "Failed");
@@ -326,7 +291,7 @@ static void plan_deletion(struct planner *p)
     if (p->view->pod == NULL) {
         if (!final)
             set_phase(p, "Failed"); /* how it ended was not seen, or it never ran */
-        remove_finalizer(p);
+        finalizer_remove(p->plan->vmi, FINALIZER_VMI);
         return;
     }
     if (p->pod.compute == COMPUTE_ENDED && !final)
@@ -401,7 +366,8 @@ void vmi_plan_make(const struct vmi_view *view, struct vmi_plan *ret)
     if (kube_deleting(view->vmi)) {
         plan_deletion(&p);
     } else if (!kube_has_finalizer(view->vmi, FINALIZER_VMI)) {
-        add_finalizer(&p); /* before anything exists that would have to be cleaned up */
+        finalizer_add(ret->vmi,
+                      FINALIZER_VMI); /* before anything exists that would have to be cleaned up */
         return;
     } else {
         plan_life(&p);

@@ -14,9 +14,8 @@
 #define PODVISOR_OPERATOR_VMI_PLAN_H
 
 #include "conditions.h"
+#include "diagnostics.h"
 #include "pod.h"
-
-#define DIAGNOSTIC_TEXT_MAX 1024 /* one in words; cut */
 
 struct vmi_view {
     const struct pod_config *config;
