@@ -119,10 +119,17 @@ class Volumes(linux.Case):
         for name, (disk, words) in cases.items():
             with self.subTest(name):
                 self.wait_phase(name, "Failed")
-                told = self.get("vmi", name)["status"]["reason"]
+                told = self.check_end(name, "ImageFailed")
                 self.assertIn("volume root", told)
                 self.assertIn(disk["image"], told)
                 self.assertIn(words, told)
+
+    def check_end(self, name, reason):
+        """The reason in a word, and the sentence that stands with it."""
+        instance = self.get("vmi", name)
+        self.assertEqual(instance["status"]["reason"], reason)
+        self.assert_condition(instance, "Synchronized", "False", reason)
+        return lib.condition(instance, "Synchronized")["message"]
 
     def test_claim_file_that_is_no_disk(self):
         """A symbolic link in a claim is not followed: it could lead out of the volume."""
@@ -131,7 +138,7 @@ class Volumes(linux.Case):
         self.apply(lib.instance("link", domain=disks("link"), volumes=[
             {"name": "link", "persistentVolumeClaim": {"claimName": "link"}}]))
         self.wait_phase("link", "Failed")
-        self.assertIn("/run/podvisor/volumes/link/disk.img is a symbolic link", self.get("vmi", "link")["status"]["reason"])
+        self.assertIn("/run/podvisor/volumes/link/disk.img is a symbolic link", self.check_end("link", "BadConfiguration"))
 
 
 if __name__ == "__main__":
