@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Raw images: a regular file or a block device whose bytes are the disk's bytes. Owns the
- * descriptor. Any thread, once initialised.
+ * Building images, and raw ones themselves: a regular file or a block device whose bytes are the
+ * disk's bytes. Owns the descriptor. Any thread, once initialised.
  *
  * System calls of the operations: preadv2, pwritev2, fdatasync, fallocate (regular files), ioctl
  * BLKDISCARD and BLKZEROOUT (block devices).
@@ -10,91 +10,10 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-/* What satisfies every disk in use when the kernel does not say (STATX_DIOALIGN is Linux 6.1). */
-#define FALLBACK_FILE_ALIGN 4096
-
-static bool is_power_of_two(uint32_t n)
-{
-    return n != 0 && (n & (n - 1)) == 0;
-}
-
-static int read_block_device(int fd, struct image_geometry *g, struct error *err)
-{
-    int logical = 0;
-    unsigned physical = 0;
-    if (ioctl(fd, BLKGETSIZE64, &g->size) < 0 || ioctl(fd, BLKSSZGET, &logical) < 0 ||
-        ioctl(fd, BLKPBSZGET, &physical) < 0)
-        return error_sys(err, errno, "cannot read the size of the block device");
-    g->block_device = true;
-    g->logical_block_size = (uint32_t)logical;
-    g->physical_block_size = physical;
-    return 0;
-}
-
-static int read_alignment(int fd, struct image_geometry *g, struct error *err)
-{
-    struct statx stx;
-    memset(&stx, 0, sizeof(stx));
-    g->mem_align = g->offset_align = g->block_device ? g->logical_block_size : FALLBACK_FILE_ALIGN;
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
-        (stx.stx_mask & STATX_DIOALIGN) != 0) {
-        g->mem_align = stx.stx_dio_mem_align;
-        g->offset_align = stx.stx_dio_offset_align;
-    }
-    if (g->offset_align == 0)
-        return error_set(err, EINVAL, "direct I/O (O_DIRECT) is not supported on this file");
-    if (!is_power_of_two(g->mem_align) || !is_power_of_two(g->offset_align) ||
-        g->mem_align > IMAGE_ALIGN_MAX || g->offset_align > IMAGE_ALIGN_MAX)
-        return error_set(err, EINVAL, "direct I/O needs an alignment of %u bytes, more than %d",
-                         g->offset_align, IMAGE_ALIGN_MAX);
-    if (g->size % g->offset_align != 0)
-        return error_set(err, EINVAL,
-                         "the size, %llu bytes, is not a multiple of the %u bytes that direct I/O "
-                         "needs",
-                         (unsigned long long)g->size, g->offset_align);
-    return 0;
-}
-
-int image_geometry_read(int fd, struct image_geometry *ret_geometry, struct error *err)
-{
-    struct image_geometry g = {.logical_block_size = IMAGE_SECTOR_SIZE,
-                               .physical_block_size = 4096,
-                               .mem_align = 1,
-                               .offset_align = 1};
-    struct stat st;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fstat(fd, &st) < 0)
-        return error_sys(err, errno, "cannot examine descriptor %d", fd);
-    if (S_ISBLK(st.st_mode)) {
-        int r = read_block_device(fd, &g, err);
-        if (r < 0)
-            return r;
-    } else if (S_ISREG(st.st_mode)) {
-        g.size = (uint64_t)st.st_size;
-    } else {
-        return error_set(err, S_ISDIR(st.st_mode) ? EISDIR : EINVAL,
-                         S_ISDIR(st.st_mode) ? "is a directory"
-                                             : "is neither a regular file nor a block device");
-    }
-    if (g.size == 0)
-        return error_set(err, EINVAL, "is empty");
-    if (g.size % IMAGE_SECTOR_SIZE != 0)
-        return error_set(err, EINVAL, "the size, %llu bytes, is not a multiple of %d",
-                         (unsigned long long)g.size, IMAGE_SECTOR_SIZE);
-    g.direct = (flags & O_DIRECT) != 0;
-    if (g.direct) {
-        int r = read_alignment(fd, &g, err);
-        if (r < 0)
-            return r;
-    }
-    *ret_geometry = g;
-    return 0;
-}
 
 static ssize_t raw_read(struct image *img, const struct iovec *iov, unsigned count, uint64_t offset,
                         bool nowait)
@@ -190,7 +109,7 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     if (config->format != IMAGE_FORMAT_RAW)
         return error_set(err, ENOTSUP, "disk format %d is not supported", (int)config->format);
     struct image_geometry geometry;
-    int r = image_geometry_read(config->fd, &geometry, err);
+    int r = image_geometry_read(config->fd, config->format, &geometry, err);
     if (r < 0)
         return r;
     int flags = fcntl(config->fd, F_GETFL);
@@ -199,6 +118,7 @@ int image_init(struct image *img, const struct image_config *config, struct erro
 
     memset(img, 0, sizeof(*img));
     img->ops = &raw_ops;
+    img->format = config->format;
     img->fd = config->fd;
     img->readonly = config->readonly;
     img->discard = config->discard && !config->readonly;
@@ -218,6 +138,12 @@ int image_init(struct image *img, const struct image_config *config, struct erro
 
 void image_done(struct image *img)
 {
+    if (img->ops->done != NULL)
+        img->ops->done(img);
+    if (img->backing != NULL)
+        image_done(img->backing);
+    free(img->backing);
+    img->backing = NULL;
     pthread_rwlock_destroy(&img->rmw_lock);
     close(img->fd);
     img->fd = -1;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A disk image: an open descriptor, what it can do, and how its bytes are reached (an ops table a
- * format; raw today). The format is always said, never probed: a guest writes whatever it likes
- * into its disk, also the header of another format. Operations block and may run on any thread;
- * the engine (engine.h) decides which.
+ * format: raw or qcow2). The format is always said, never probed: a guest writes whatever it likes
+ * into its disk, also the header of another format. So are the images below an overlay: the name
+ * of a backing file that a header may have is never followed. Operations block and may run on any
+ * thread; the engine (engine.h) decides which.
  */
 #ifndef PODVISOR_STORAGE_IMAGE_H
 #define PODVISOR_STORAGE_IMAGE_H
@@ -21,7 +22,7 @@
 /* Largest alignment of direct I/O that is supported: the bounce buffer must hold one block. */
 #define IMAGE_ALIGN_MAX 65536
 
-enum image_format { IMAGE_FORMAT_RAW };
+enum image_format { IMAGE_FORMAT_RAW, IMAGE_FORMAT_QCOW2 };
 
 struct image;
 
@@ -43,13 +44,15 @@ struct image_ops {
      * caller then writes zeroes), or a negative errno.
      */
     int (*write_zeroes)(struct image *img, uint64_t offset, uint64_t len, bool unmap);
+    /* Frees what the format keeps beside the descriptor; NULL: nothing. Writes nothing. */
+    void (*done)(struct image *img);
 };
 
-/* What a descriptor turned out to be. */
+/* What a disk turned out to be. */
 struct image_geometry {
     bool block_device; /* else a regular file */
     bool direct;       /* O_DIRECT */
-    uint64_t size;     /* bytes */
+    uint64_t size;     /* bytes that the guest sees: of qcow2, its virtual size */
     uint32_t logical_block_size, physical_block_size;
     uint32_t mem_align;    /* buffers' address, bytes; 1 unless direct */
     uint32_t offset_align; /* file offset and lengths, bytes; 1 unless direct */
@@ -57,7 +60,10 @@ struct image_geometry {
 
 struct image {
     const struct image_ops *ops;
-    int fd; /* owned */
+    enum image_format format;
+    struct image *backing; /* owned; what an overlay does not have is read from there; or NULL */
+    struct qcow2 *qcow2;   /* the format's own; raw: NULL */
+    int fd;                /* owned */
     bool readonly;
     bool discard; /* discards and unmapping zeroes may be passed down */
     struct image_geometry geometry;
@@ -77,14 +83,21 @@ struct image_config {
     enum image_format format;
     bool readonly;
     bool discard; /* pass discards down */
+    /*
+     * The image below, read-only; on the heap, owned from success on. Given exactly when the qcow2
+     * header says that there is one. Where it is shorter, zeroes follow.
+     */
+    struct image *backing;
 };
 
 /*
- * Finds out type, size and alignment of an open descriptor. Refuses anything but a regular file or
- * block device, a size that is zero or not a multiple of 512, and direct I/O that the file system
- * does not do. Returns 0 or a negative errno.
+ * Finds out type, size and alignment of an open descriptor that holds an image of `format`. Refuses
+ * anything but a regular file or block device, a disk whose size is zero or not a multiple of 512,
+ * direct I/O that the file system does not do, and qcow2 headers that are wrong or want what is not
+ * supported. Start-up only. Returns 0 or a negative errno.
  */
-int image_geometry_read(int fd, struct image_geometry *ret_geometry, struct error *err);
+int image_geometry_read(int fd, enum image_format format, struct image_geometry *ret_geometry,
+                        struct error *err);
 
 /*
  * Builds an image over config->fd, which it owns from success on. Start-up only: uses system calls
@@ -92,7 +105,10 @@ int image_geometry_read(int fd, struct image_geometry *ret_geometry, struct erro
  */
 int image_init(struct image *img, const struct image_config *config, struct error *err);
 
-/* Closes the descriptor (and with it drops the lock that the front took). No request is left. */
+/*
+ * Closes the descriptor (and with it drops the lock that the front took), and those below. No
+ * request is left; what was not flushed may be lost.
+ */
 void image_done(struct image *img);
 
 #endif

@@ -42,17 +42,18 @@ static int open_failed(const char *path, const struct image_file_options *option
 }
 
 /* Puts the path before what image_geometry_read() found, and the remedy behind it. */
-static int explain_geometry(const char *path, int fd, bool direct, struct error *err)
+static int explain_geometry(const char *path, int fd, const struct image_file_options *options,
+                            struct error *err)
 {
     off_t size = lseek(fd, 0, SEEK_END);
     int r = error_wrap(err, "disk %s", path);
-    if (r != -EINVAL)
+    if (r != -EINVAL || options->format != IMAGE_FORMAT_RAW)
         return r;
     if (size == 0)
         return error_hint(err, "give it a size: truncate -s 10G %s", path);
     if (size > 0 && size % IMAGE_SECTOR_SIZE != 0)
         return error_hint(err, "pad it: truncate -s %%%d %s", IMAGE_SECTOR_SIZE, path);
-    if (direct && size > 0 && size % 4096 != 0)
+    if (options->direct && size > 0 && size % 4096 != 0)
         return error_hint(err, "pad it: truncate -s %%4096 %s", path);
     return r;
 }
@@ -97,9 +98,9 @@ int image_file_open(const char *path, const struct image_file_options *options,
         return open_failed(path, options, errno, err);
 
     struct image_file file = {.fd = fd};
-    int r = image_geometry_read(fd, &file.geometry, err);
+    int r = image_geometry_read(fd, options->format, &file.geometry, err);
     if (r < 0)
-        return explain_geometry(path, fd, options->direct, err);
+        return explain_geometry(path, fd, options, err);
     if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
         return error_sys(err, errno, "cannot prepare disk %s", path);
     r = options->shared ? 0 : lock_file(path, options->readonly, &file, err);

@@ -9,6 +9,7 @@
 #include "image.h"
 
 struct image_file_options {
+    enum image_format format;
     bool readonly;
     bool direct;    /* O_DIRECT: past the host's page cache */
     bool no_follow; /* refuse a path that is a symbolic link */

@@ -128,7 +128,7 @@ static int take_image_disk(const struct plan_disk *disk, struct images *images,
     cleanup_close int fd = images_take(images, IMAGE_VOLUME, disk->name);
     int r = check_raw(fd, err);
     if (r == 0)
-        r = image_geometry_read(fd, &geometry, err);
+        r = image_geometry_read(fd, IMAGE_FORMAT_RAW, &geometry, err);
     if (r < 0)
         return error_wrap(err, "volume %s (image %s)", disk->name, disk->image);
     r = fill_disk(disk, fd, &geometry, ret, err);
@@ -195,7 +195,7 @@ static int create_temporary(const struct plan_disk *disk, struct machine_disk *r
     struct image_geometry geometry;
     int r = set_size(disk, fd, disk->capacity, err);
     if (r == 0)
-        r = image_geometry_read(fd, &geometry, err);
+        r = image_geometry_read(fd, IMAGE_FORMAT_RAW, &geometry, err);
     if (r == 0)
         r = fill_disk(disk, fd, &geometry, ret, err);
     if (r == 0)
