@@ -1,12 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Opening disks by name, for the front; single-threaded. The paths are the user's own, so symbolic
- * links are followed; what the descriptor turns out to be is checked on the descriptor.
+ * Opening disks by name, for the front; single-threaded. Unless the caller says otherwise the paths
+ * are the user's own, so symbolic links are followed; what the descriptor turns out to be is
+ * checked on the descriptor. openat2(2), fcntl_locking(2).
+ *
+ * Who holds a lock is in an extended attribute of the file, which says who took it last: it is only
+ * looked at when the lock is taken, so that one left behind by a machine that was killed harms
+ * nobody.
  */
 #include "image_file.h"
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <podvisor/cleanup.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+#define HOLDER_ATTRIBUTE "user.podvisor.holder"
+#define HOLDER_MAX       335 /* bytes */
+
+int image_file_open_beneath(const char *path, int flags, mode_t mode)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    char folder[PATH_MAX] = ".";
+    if (slash != NULL && (size_t)(slash - path) + 2 > sizeof(folder))
+        return -ENAMETOOLONG;
+    if (slash != NULL) {
+        memcpy(folder, path, (size_t)(slash - path) + 1);
+        folder[slash - path + 1] = '\0';
+    }
+    if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return -EISDIR;
+    cleanup_close int folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0)
+        return -errno;
+    struct open_how how = {
+        .flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
+        .mode = mode,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+    };
+    int fd = (int)syscall(SYS_openat2, folder_fd, name, &how, sizeof(how));
+    /* Older kernels, and containers' system call filters that do not know it. A name of one part
+     * goes no further without it. */
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+        fd = openat(folder_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    return fd < 0 ? -errno : fd;
+}
 
 static int open_failed(const char *path, const struct image_file_options *options, int code,
                        struct error *err)
@@ -15,11 +57,14 @@ static int open_failed(const char *path, const struct image_file_options *option
     case ENOENT:
         return error_set(err, code, "disk %s does not exist", path);
     case ELOOP:
-        if (options->no_follow)
+        if (options->untrusted)
             return error_set(err, code, "disk %s is a symbolic link, which is not followed", path);
         break;
     case EISDIR:
         return error_set(err, code, "disk %s is a directory", path);
+    case EBUSY:
+        error_set(err, code, "disk %s is in use on this node", path);
+        return error_hint(err, "another machine writes to this device, or it is mounted");
     case EACCES:
     case EPERM:
     case EROFS:
@@ -58,23 +103,44 @@ static int explain_geometry(const char *path, int fd, const struct image_file_op
     return r;
 }
 
+/* Whoever can write to the file can write this, too: printable text, or nothing. */
+static bool read_holder(int fd, char holder[static HOLDER_MAX + 1])
+{
+    ssize_t len = fgetxattr(fd, HOLDER_ATTRIBUTE, holder, HOLDER_MAX);
+    for (ssize_t i = 0; i < len; i++) {
+        if (holder[i] < ' ' || holder[i] > '~')
+            return false;
+    }
+    holder[len > 0 ? len : 0] = '\0';
+    return len > 0;
+}
+
 /* A POSIX lock has an owner with a process id; an open file description lock has none (-1). */
 static int explain_lock(const char *path, int fd, const struct flock *wanted, struct error *err)
 {
     struct flock holder = *wanted;
-    error_set(err, EBUSY, "disk %s is in use by another process", path);
+    char name[HOLDER_MAX + 1];
     if (fcntl(fd, F_OFD_GETLK, &holder) == 0 && holder.l_type != F_UNLCK && holder.l_pid > 0)
         error_set(err, EBUSY, "disk %s is in use by process %d", path, (int)holder.l_pid);
+    else if (read_holder(fd, name))
+        error_set(err, EBUSY, "disk %s is in use; %s was the last to take it", path, name);
+    else
+        error_set(err, EBUSY, "disk %s is in use by another process", path);
     if (wanted->l_type == F_RDLCK)
         return error_hint(err, "it is being written to");
     return error_hint(err, "two machines that write to one disk destroy it");
 }
 
-static int lock_file(const char *path, bool readonly, struct image_file *file, struct error *err)
+static int lock_file(const char *path, const struct image_file_options *options,
+                     struct image_file *file, struct error *err)
 {
-    struct flock lock = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    struct flock lock = {.l_type = options->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0) {
         file->locked = true;
+        /* File systems without extended attributes leave the next one without a name. */
+        if (!options->readonly && options->holder != NULL)
+            (void)!fsetxattr(file->fd, HOLDER_ATTRIBUTE, options->holder,
+                             strnlen(options->holder, HOLDER_MAX), 0);
         return 0;
     }
     if (errno == EAGAIN || errno == EACCES)
@@ -91,19 +157,20 @@ int image_file_open(const char *path, const struct image_file_options *options,
     int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (options->readonly ? O_RDONLY : O_RDWR);
     if (options->direct)
         flags |= O_DIRECT;
-    if (options->no_follow)
-        flags |= O_NOFOLLOW;
-    cleanup_close int fd = open(path, flags);
+    if (!options->readonly && !options->shared)
+        flags |= O_EXCL; /* means nothing but for block devices */
+    cleanup_close int fd =
+        options->untrusted ? image_file_open_beneath(path, flags, 0) : open(path, flags);
     if (fd < 0)
-        return open_failed(path, options, errno, err);
+        return open_failed(path, options, options->untrusted ? -fd : errno, err);
 
     struct image_file file = {.fd = fd};
     int r = image_geometry_read(fd, options->format, &file.geometry, err);
     if (r < 0)
         return explain_geometry(path, fd, options, err);
-    if (fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+    if (fcntl(fd, F_SETFL, flags & ~(O_NONBLOCK | O_EXCL)) < 0)
         return error_sys(err, errno, "cannot prepare disk %s", path);
-    r = options->shared ? 0 : lock_file(path, options->readonly, &file, err);
+    r = options->shared ? 0 : lock_file(path, options, &file, err);
     if (r < 0)
         return r;
     steal_fd(&fd);

@@ -11,9 +11,12 @@
 struct image_file_options {
     enum image_format format;
     bool readonly;
-    bool direct;    /* O_DIRECT: past the host's page cache */
-    bool no_follow; /* refuse a path that is a symbolic link */
-    bool shared;    /* no lock: several machines write, and have a file system that knows */
+    bool direct; /* O_DIRECT: past the host's page cache */
+    /* The folder's content is somebody else's: see image_file_open_beneath(). */
+    bool untrusted;
+    bool shared; /* no lock: several machines write, and have a file system that knows */
+    /* For the message to whoever finds the disk in use: "machine default/web". NULL: none. */
+    const char *holder;
 };
 
 struct image_file {
@@ -23,9 +26,18 @@ struct image_file {
 };
 
 /*
- * Opens, checks and locks the disk at `path`. The lock is an open file description lock (write, or
- * read when readonly): it stays with the descriptor over execve() and ends when the last copy is
- * closed. Returns 0 or a negative errno; the error names the path and the way out.
+ * open(2) of the last part of `path` in the folder before it: whatever lies there, a symbolic link
+ * is not followed and nothing outside of the folder is reached. Only the folder's own path is
+ * trusted. Returns a descriptor or a negative errno (-ELOOP: a link). Any thread.
+ */
+int image_file_open_beneath(const char *path, int flags, mode_t mode);
+
+/*
+ * Opens, checks and locks the disk at `path`. The lock of a file is an open file description lock
+ * (write, or read when readonly): it stays with the descriptor over execve() and ends when the last
+ * copy is closed. A block device, of which each container has a node of its own, is opened with
+ * O_EXCL instead when it is written to: that excludes other writers of ours and mounts on the same
+ * node. Returns 0 or a negative errno; the error names the path and the way out.
  */
 int image_file_open(const char *path, const struct image_file_options *options,
                     struct image_file *ret_file, struct error *err);

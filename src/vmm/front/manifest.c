@@ -90,6 +90,9 @@ static int read_basics(struct plan *plan, const struct vmspec *spec,
         if (r < 0)
             return error_hint(err, "give a shorter one with --name");
     }
+    if (options->pod) /* the process has the same number in every pod */
+        snprintf(plan->holder, sizeof(plan->holder), "machine %s/%s",
+                 spec->namespace_ != NULL ? spec->namespace_ : "", spec->name);
     memcpy(plan->uuid, spec->uuid, sizeof(plan->uuid));
     plan->cpus = spec->cpu.count;
     plan->memory = spec->memory.guest;
@@ -163,7 +166,7 @@ static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
     case VMSPEC_VOLUME_HOST_DISK:
         disk->create = volume->host_disk.create;
         disk->capacity = volume->host_disk.capacity;
-        disk->shared = volume->host_disk.shared || from->shareable;
+        disk->shared = from->shareable; /* hostDisk.shared is about nodes, not about machines */
         return plan_copy(disk->path, sizeof(disk->path), volume->host_disk.path, "host disk's path",
                          err);
     case VMSPEC_VOLUME_EMPTY_DISK:

@@ -17,7 +17,8 @@
 static int check_size(const struct plan_disk *disk, const struct image_geometry *geometry,
                       uint32_t block_size, struct error *err)
 {
-    bool exact = disk->capacity != 0 && disk->source != PLAN_CLAIM_FILE;
+    bool exact =
+        disk->capacity != 0 && disk->source != PLAN_CLAIM_FILE && disk->source != PLAN_HOST_FILE;
     if (exact && disk->capacity != geometry->size)
         return error_set(err, EINVAL,
                          "disk %s: %s has %llu bytes where %llu were asked for; correct the "
@@ -53,29 +54,52 @@ static int fill_disk(const struct plan_disk *disk, int fd, const struct image_ge
     return 0;
 }
 
-/* A claim's contents are another machine's work, maybe a hostile one's. */
+/* The contents are another machine's work, maybe a hostile one's. */
+static bool is_untrusted(const struct plan_disk *disk)
+{
+    return disk->source == PLAN_CLAIM_FILE || disk->source == PLAN_CLAIM_BLOCK ||
+           disk->source == PLAN_HOST_FILE;
+}
+
 static int check_claim(const struct plan_disk *disk, const struct image_geometry *geometry,
                        struct error *err)
 {
-    if (disk->source == PLAN_CLAIM_FILE && geometry->block_device)
+    if ((disk->source == PLAN_CLAIM_FILE || disk->source == PLAN_HOST_FILE) &&
+        geometry->block_device)
         return error_set(err, EINVAL, "%s is not a regular file", disk->path);
     if (disk->source == PLAN_CLAIM_BLOCK && !geometry->block_device)
         return error_set(err, EINVAL, "%s is not a block device", disk->path);
     return 0;
 }
 
-static int open_disk(const struct plan_disk *disk, struct machine_disk *ret, struct error *err)
+/* What the place of a disk asks for beside what every file does. */
+static int explain_place(const struct plan_disk *disk, int r, struct error *err)
+{
+    if (r == -EACCES && disk->source == PLAN_CLAIM_BLOCK)
+        return error_hint(err, "let the node's container runtime give devices to the pod's user: "
+                               "device_ownership_from_security_context = true in the CRI part of "
+                               "its configuration");
+    if (r == -EACCES && disk->source == PLAN_HOST_FILE)
+        return error_hint(err, "on the node: `chown 107:107` the file");
+    return r;
+}
+
+static int open_disk(const struct plan *plan, const struct plan_disk *disk,
+                     struct machine_disk *ret, struct error *err)
 {
     const struct image_file_options options = {
         .readonly = disk->readonly,
         .direct = disk->direct,
         .shared = disk->shared,
-        .no_follow = disk->source == PLAN_CLAIM_FILE || disk->source == PLAN_CLAIM_BLOCK,
+        .untrusted = is_untrusted(disk),
+        .holder = plan->holder,
     };
     struct image_file file;
     int r = image_file_open(disk->path, &options, &file, err);
-    if (r < 0)
-        return error_wrap(err, "%s", disk->name);
+    if (r < 0) {
+        error_wrap(err, "%s", disk->name);
+        return explain_place(disk, r, err);
+    }
     if (!file.locked && !disk->shared)
         log_warn("", "disk %s: its file system has no locks, nothing keeps a second machine off it",
                  disk->path);
@@ -101,7 +125,7 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
     for (unsigned i = 0; i < plan->disk_count; i++) {
         config->disk[i].fd = -1;
         bool later = plan->disk[i].source == PLAN_IMAGE || must_create(&plan->disk[i]);
-        int r = later ? 0 : open_disk(&plan->disk[i], &config->disk[i], err);
+        int r = later ? 0 : open_disk(plan, &plan->disk[i], &config->disk[i], err);
         if (r < 0)
             return r;
     }
@@ -203,20 +227,58 @@ static int create_temporary(const struct plan_disk *disk, struct machine_disk *r
     return r;
 }
 
-static int create_disk(const struct plan_disk *disk, struct machine_disk *ret,
-                       struct created *created, struct error *err)
+/* The node's disk is everybody's: what the guest may fill must be there, as in KubeVirt. */
+static int check_host_room(const struct plan_disk *disk, int fd, struct error *err)
+{
+    struct statvfs fs;
+    if (disk->capacity == 0)
+        return error_set(err, EINVAL, "%s: there is no such file, and no capacity to make one",
+                         disk->name);
+    if (fstatvfs(fd, &fs) < 0)
+        return error_sys(err, errno, "%s: cannot ask for the size of its file system", disk->name);
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (disk->capacity > room)
+        return error_set(err, ENOSPC,
+                         "%s: not enough space, demanded size %llu B is bigger than available "
+                         "space %llu B",
+                         disk->name, (unsigned long long)disk->capacity, (unsigned long long)room);
+    return 0;
+}
+
+static int make_file(const struct plan_disk *disk, int *ret_fd, struct error *err)
+{
+    const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+    int fd = is_untrusted(disk) ? image_file_open_beneath(disk->path, flags, 0600)
+                                : open(disk->path, flags, 0600);
+    if (fd >= 0) {
+        *ret_fd = fd;
+        return 0;
+    }
+    int r = error_sys(err, is_untrusted(disk) ? -fd : errno, "%s: cannot create %s", disk->name,
+                      disk->path);
+    if (r == -EACCES && disk->source == PLAN_HOST_FILE)
+        return error_hint(err, "on the node: `chown 107:107` the folder");
+    return r;
+}
+
+static int create_disk(const struct plan *plan, const struct plan_disk *disk,
+                       struct machine_disk *ret, struct created *created, struct error *err)
 {
     if (disk->source == PLAN_TEMPORARY)
         return create_temporary(disk, ret, err);
-    cleanup_close int fd = open(disk->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return error_sys(err, errno, "%s: cannot create %s", disk->name, disk->path);
+    cleanup_close int fd = -1;
+    int r = make_file(disk, &fd, err);
+    if (r < 0)
+        return r;
     created_add(created, disk->path);
     uint64_t size = disk->capacity;
-    int r = disk->source == PLAN_CLAIM_FILE ? choose_claim_size(disk, fd, &size, err) : 0;
+    if (disk->source == PLAN_CLAIM_FILE)
+        r = choose_claim_size(disk, fd, &size, err);
+    else if (disk->source == PLAN_HOST_FILE)
+        r = check_host_room(disk, fd, err);
     if (r == 0)
         r = set_size(disk, fd, size, err);
-    return r < 0 ? r : open_disk(disk, ret, err);
+    return r < 0 ? r : open_disk(plan, disk, ret, err);
 }
 
 int create_missing_disks(const struct plan *plan, struct machine_config *config,
@@ -225,7 +287,7 @@ int create_missing_disks(const struct plan *plan, struct machine_config *config,
     for (unsigned i = 0; i < plan->disk_count; i++) {
         if (config->disk[i].fd >= 0)
             continue;
-        int r = create_disk(&plan->disk[i], &config->disk[i], created, err);
+        int r = create_disk(plan, &plan->disk[i], &config->disk[i], created, err);
         if (r < 0)
             return r;
     }

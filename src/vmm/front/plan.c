@@ -5,6 +5,7 @@
 #include <podvisor/vmspec.h>
 #include <string.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #define MEMORY_DEFAULT (UINT64_C(512) << 20)
 #define MEMORY_UNIT    (UINT64_C(2) << 20)
@@ -263,5 +264,8 @@ int plan_make(const struct run_options *options, struct plan *plan, struct error
     if (r < 0)
         return r;
     apply_flags(plan, options);
+    if (*plan->holder == '\0')
+        snprintf(plan->holder, sizeof(plan->holder), "machine %s, process %d", plan->name,
+                 (int)getpid());
     return check(plan, err);
 }

@@ -11,6 +11,9 @@
 #define PLAN_PATH_MAX 4096
 #define TAP_NAME_MAX  16 /* IFNAMSIZ, with NUL */
 
+/* "machine NAMESPACE/NAME", of at most 63 and 253 characters, with NUL. */
+#define PLAN_HOLDER_MAX 336
+
 /* Where a disk comes from. */
 enum plan_source {
     PLAN_PATH,        /* a file or block device of the user's */
@@ -18,6 +21,7 @@ enum plan_source {
     PLAN_CLAIM_FILE,  /* the disk image of a pod's volume: regular, no symbolic link; made if absent
                        */
     PLAN_CLAIM_BLOCK, /* the block device of a pod's volume */
+    PLAN_HOST_FILE,   /* as PLAN_CLAIM_FILE in a folder of the node; made with `capacity` */
     PLAN_IMAGE,       /* a file of a container image, by descriptor: images.h */
 };
 
@@ -43,6 +47,7 @@ struct plan_net {
 
 struct plan {
     char name[MACHINE_NAME_MAX];
+    char holder[PLAN_HOLDER_MAX]; /* who this is to others that find a disk in use */
     uint8_t uuid[16];
     uint32_t cpus;
     uint64_t memory; /* bytes, a multiple of 2 MiB */

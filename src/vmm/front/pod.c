@@ -70,6 +70,19 @@ static int place_claim(const struct run_options *options, const struct vmspec_vo
     return r < 0 ? r : plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
 }
 
+/* The operator mounts the folder that the file is in, and has looked at the path. */
+static int place_host_disk(const struct vmspec_volume *volume, struct plan_disk *disk,
+                           struct error *err)
+{
+    const char *slash = strrchr(volume->host_disk.path, '/');
+    cleanup_free char *path = xasprintf(POD_VOLUMES "/%s/%s", volume->name,
+                                        slash != NULL ? slash + 1 : volume->host_disk.path);
+    disk->source = PLAN_HOST_FILE;
+    disk->create = volume->host_disk.create;
+    disk->capacity = volume->host_disk.capacity;
+    return plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
+}
+
 /*
  * With a name, unlike elsewhere: the kubelet counts what it finds in the pod's folders, and without
  * that a guest could fill the node's disk with no limit of the pod's and other pods evicted for it.
@@ -95,6 +108,8 @@ int pod_place_volume(const struct run_options *options, const struct vmspec_volu
     case VMSPEC_VOLUME_PVC:
     case VMSPEC_VOLUME_DATA_VOLUME:
         return place_claim(options, volume, disk, err);
+    case VMSPEC_VOLUME_HOST_DISK:
+        return place_host_disk(volume, disk, err);
     case VMSPEC_VOLUME_CONTAINER_DISK:
         disk->source = PLAN_IMAGE;
         disk->image = volume->container_disk.image;

@@ -55,6 +55,7 @@ class Pod:
             os.chown(self.run / "podvisor" / name, POD_UID, POD_UID)
         self.volumes = self.run / "podvisor" / "volumes"
         self.devices = {}  # volume -> block device
+        self.device_mode = 0o666
         self.socket = self.run / "podvisor" / "vmm" / "control"
         self.programs = self.folder / "programs"
         self.programs.mkdir()
@@ -101,7 +102,7 @@ class Pod:
         for name, number in nodes.items():
             os.mknod(f"/dev/{name}", 0o666 | stat.S_IFCHR, number)
         for name, number in blocks.items():
-            os.mknod(f"/dev/disks/{name}", 0o666 | stat.S_IFBLK, number)
+            os.mknod(f"/dev/disks/{name}", self.device_mode | stat.S_IFBLK, number)
         pathlib.Path("/dev/termination-log").touch()
         mount(self.termination_path, "/dev/termination-log", flags=MS_BIND)
         os.umask(0o022)

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes of a pod: claims as files and as block devices, hostile ones among them, and emptyDisks."""
 
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import unittest
 
@@ -11,6 +13,7 @@ import pod_case
 from pod_case import Pod, claim, lib, vmi
 
 MIB = 1 << 20
+F_OFD_SETLK = 37
 
 
 class Volumes(unittest.TestCase):
@@ -97,9 +100,45 @@ class Volumes(unittest.TestCase):
         self.start(claim()).ready()
         (self.pod.run / "podvisor/vmm/control").unlink()
         (self.pod.run / "podvisor/vmm/images").unlink(missing_ok=True)
-        self.refused("is in use by another process", claim())
+        self.refused("is in use; machine default/web was the last to take it", claim())
 
-    def test_block_device(self):
+    def test_lock_of_nobody_known(self):
+        """What stands in the attribute is anybody's who can write to the claim."""
+        path = self.pod.claim("data", 4096) / "disk.img"
+        holder = os.open(path, os.O_RDWR)
+        self.addCleanup(os.close, holder)
+        fcntl.fcntl(holder, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+        for value in (b"two\nlines", b"x" * 1000, b""):
+            os.setxattr(path, "user.podvisor.holder", value)
+            self.refused("is in use by another process", claim())
+
+    def host_disk(self, name="host", **fields):
+        return name, {"hostDisk": {"path": "/var/data/my.img", **fields}}
+
+    def test_host_disk(self):
+        folder = self.pod.claim("host")
+        self.refused("disk /run/podvisor/volumes/host/my.img does not exist", self.host_disk(type="Disk"))
+        self.refused("there is no such file, and no capacity to make one", self.host_disk(type="DiskOrCreate"))
+        self.refused("not enough space, demanded size", self.host_disk(type="DiskOrCreate", capacity="4Pi"))
+        self.assertEqual(os.listdir(folder), [])
+        self.assertEqual(self.disks(self.host_disk(type="DiskOrCreate", capacity="8Mi"))["host"]["size"], 8 * MIB)
+        # One that is there keeps its size, whatever is asked for.
+        self.assertEqual(self.disks(self.host_disk(type="DiskOrCreate", capacity="16Mi"))["host"]["size"], 8 * MIB)
+        self.assertEqual(self.disks(self.host_disk(type="Disk"))["host"]["size"], 8 * MIB)
+
+    def test_host_disk_of_another_user(self):
+        folder = self.pod.claim("host")
+        os.chown(folder, 0, 0)
+        self.refused("on the node: `chown 107:107` the folder", self.host_disk(type="DiskOrCreate", capacity="1Mi"))
+        (folder / "my.img").write_bytes(bytes(4096))
+        self.refused("on the node: `chown 107:107` the file", self.host_disk(type="Disk"))
+
+    def test_host_disk_that_is_a_link(self):
+        folder = self.pod.claim("host")
+        (folder / "my.img").symlink_to("/run/podvisor/vmm/control")
+        self.refused("is a symbolic link", self.host_disk(type="DiskOrCreate", capacity="1Mi"))
+
+    def make_device(self, volume="data"):
         backing = self.pod.folder / "backing"
         with open(backing, "wb") as image:
             image.truncate(8 * MIB)
@@ -109,8 +148,33 @@ class Volumes(unittest.TestCase):
             self.skipTest("this host has no loop devices")
         device = done.stdout.strip()
         self.addCleanup(subprocess.run, ["losetup", "--detach", device], check=True, timeout=lib.DEADLINE)
-        self.pod.devices["data"] = device
+        self.pod.devices[volume] = device
+        return device
+
+    def test_block_device(self):
+        self.make_device()
+        disk = self.disks(claim())["data"]
+        self.assertEqual((disk["size"], disk["readonly"]), (8 * MIB, False))
+        self.assertTrue(self.disks(claim(readOnly=True))["data"]["readonly"])
+
+    def test_block_device_has_one_writer(self):
+        """Each container has a node of its own for the device, so a lock of the node would keep nobody off."""
+        self.make_device()
+        first = self.start(claim()).ready()
+        other = Pod(self)
+        other.devices = self.pod.devices
+        compute = other.compute(vmi(volumes=[claim()]), "--kernel", other.kernel, "--cmdline", "")
+        self.assertIn("is in use on this node", compute.expect_end(1, "BadConfiguration"))
+        first.call("stop")
+        first.expect_end(0, "Stopped")
+        self.pod = Pod(self)
+        self.pod.devices = other.devices
         self.assertEqual(self.disks(claim())["data"]["size"], 8 * MIB)
+
+    def test_block_device_of_root(self):
+        self.make_device()
+        self.pod.device_mode = 0o660
+        self.refused("device_ownership_from_security_context = true", claim())
 
     def test_empty_disk(self):
         compute = self.start(("scratch", {"emptyDisk": {"capacity": "1Gi"}})).ready()

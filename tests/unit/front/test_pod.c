@@ -88,6 +88,13 @@ START_TEST(volumes)
     ck_assert_str_eq(plan.disk[1].path, "/run/podvisor/ephemeral/scratch.img");
     ck_assert_uint_eq(plan.disk[1].capacity, 1 << 20);
     ck_assert(!plan.disk[1].readonly);
+    must_make(VMI("", ",\"volumes\":[{\"name\":\"h\",\"hostDisk\":{\"path\":\"/var/data/a.img\","
+                      "\"type\":\"DiskOrCreate\",\"capacity\":\"1Mi\",\"shared\":true}}]"));
+    ck_assert_int_eq(plan.disk[0].source, PLAN_HOST_FILE);
+    ck_assert_str_eq(plan.disk[0].path, "/run/podvisor/volumes/h/a.img");
+    ck_assert_uint_eq(plan.disk[0].capacity, 1 << 20);
+    ck_assert(plan.disk[0].create && !plan.disk[0].shared);
+    ck_assert_str_eq(plan.holder, "machine /web");
     must_fail(VMI("", ",\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}}]"),
               "spec.volumes[0].configMap: volumes of this kind are not supported in a pod yet");
     options.disk_count = 1;
