@@ -27,6 +27,22 @@ static bool find_word(const char *word, const char *const *words, size_t count, 
     return false;
 }
 
+/* A SCSI device passed through is a disk in the end; its commands are what the guest misses. */
+static void read_lun(struct reader *r, struct vmspec_disk *d, const cJSON *lun,
+                     const struct json_path *path)
+{
+    struct json_path *at = AT_KEY(path, "lun");
+    const struct vmspec_volume *v = &r->spec->volumes.item[d->volume];
+    d->readonly = read_flag(lun, "readonly", false);
+    if (v->kind != VMSPEC_VOLUME_PVC && v->kind != VMSPEC_VOLUME_DATA_VOLUME)
+        report(r, VMSPEC_ERROR, at,
+               "%s can only be mapped to a DataVolume or PersistentVolumeClaim volume.",
+               PATH_TEXT(at));
+    else if (!read_flag(lun, "reservation", false))
+        report(r, VMSPEC_WARNING, at,
+               "SCSI commands are not passed through; the guest sees a virtio disk");
+}
+
 static void read_bus(struct reader *r, const cJSON *obj, const char *kind, bool readonly,
                      const struct json_path *path)
 {
@@ -58,7 +74,8 @@ static void read_target(struct reader *r, struct vmspec_disk *d, const cJSON *ob
                         const struct json_path *path)
 {
     const cJSON *disk = json_get(obj, "disk"), *cdrom = json_get(obj, "cdrom");
-    if ((disk != NULL) + (cdrom != NULL) + (json_get(obj, "lun") != NULL) > 1)
+    const cJSON *lun = json_get(obj, "lun");
+    if ((disk != NULL) + (cdrom != NULL) + (lun != NULL) > 1)
         report(r, VMSPEC_ERROR, path, "%s can only have a single target type defined",
                PATH_TEXT(path));
     d->kind = cdrom != NULL ? VMSPEC_CDROM : VMSPEC_DISK;
@@ -69,6 +86,8 @@ static void read_target(struct reader *r, struct vmspec_disk *d, const cJSON *ob
             report(r, VMSPEC_WARNING, AT_KEY(AT_KEY(path, "cdrom"), "tray"),
                    "an open tray is not supported; the disk is there");
         read_bus(r, obj, "cdrom", d->readonly, path);
+    } else if (lun != NULL) {
+        read_lun(r, d, lun, path);
     } else {
         d->readonly = read_flag(disk, "readonly", false);
         read_bus(r, obj, "disk", d->readonly, path);

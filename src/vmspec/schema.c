@@ -202,6 +202,13 @@ static const struct field disk_target[] = {
     END,
 };
 
+static const struct field lun_target[] = {
+    READ("bus", FIELD_STRING),
+    READ("readonly", FIELD_BOOL),
+    OTHER("reservation", FIELD_BOOL, USE_REFUSE_TRUE, "SCSI reservations are not supported"),
+    END,
+};
+
 static const struct field cdrom_target[] = {
     READ("bus", FIELD_STRING),
     READ("readonly", FIELD_BOOL),
@@ -225,7 +232,7 @@ static const struct field block_size[] = {
 static const struct field disk[] = {
     READ("name", FIELD_STRING),
     READ_IN("disk", FIELD_OBJECT, disk_target),
-    REFUSE("lun", FIELD_OBJECT, "SCSI pass-through is not supported"),
+    READ_IN("lun", FIELD_OBJECT, lun_target),
     READ_IN("cdrom", FIELD_OBJECT, cdrom_target),
     READ("bootOrder", FIELD_INTEGER),
     READ("serial", FIELD_STRING),

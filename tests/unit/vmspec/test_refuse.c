@@ -197,7 +197,13 @@ static const struct {
     {ONE, "", "disks: [{name: a, disk: {}, cdrom: {}}]", ERROR, DEVICES ".disks[0]",
      DEVICES ".disks[0] can only have a single target type defined"},
     {ONE, "", "disks: [{name: a, lun: {}}]", ERROR, DEVICES ".disks[0].lun",
-     "SCSI pass-through is not supported"},
+     DEVICES ".disks[0].lun can only be mapped to a DataVolume or PersistentVolumeClaim volume."},
+#define CLAIM "volumes: [{name: a, persistentVolumeClaim: {claimName: a}}]"
+    {CLAIM, "", "disks: [{name: a, lun: {bus: scsi}}]", WARNING, DEVICES ".disks[0].lun",
+     "SCSI commands are not passed through; the guest sees a virtio disk"},
+    {CLAIM, "", "disks: [{name: a, lun: {reservation: true}}]", ERROR,
+     DEVICES ".disks[0].lun.reservation", "SCSI reservations are not supported"},
+#undef CLAIM
     {ONE, "", "disks: [{name: a, disk: {bus: ide}}]", ERROR, DEVICES ".disks[0].disk.bus",
      "IDE bus is not supported"},
     {ONE, "", "disks: [{name: a, disk: {bus: sata}}]", WARNING, DEVICES ".disks[0].disk.bus",
