@@ -56,7 +56,7 @@ static void cut_node(cJSON *node)
 
 static void cut_claim(cJSON *claim)
 {
-    static const char *const spec[] = {"volumeMode", "resources", NULL};
+    static const char *const spec[] = {"volumeMode", "resources", "accessModes", NULL};
     static const char *const status[] = {"phase", "capacity", NULL};
     keep_members(claim, "spec", spec);
     keep_members(claim, "status", status);

@@ -101,7 +101,14 @@ bool pod_has_network(const struct vmspec *spec)
 
 bool pod_volume_is_claim(const struct vmspec_volume *volume)
 {
-    return volume->kind == VMSPEC_VOLUME_PVC || volume->kind == VMSPEC_VOLUME_DATA_VOLUME;
+    return volume->kind == VMSPEC_VOLUME_PVC || volume->kind == VMSPEC_VOLUME_DATA_VOLUME ||
+           volume->kind == VMSPEC_VOLUME_EPHEMERAL;
+}
+
+int pod_host_folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL && slash > path ? (int)(slash - path) : 1;
 }
 
 const struct pod_claim *pod_claim_of(const struct pod_input *input,
@@ -273,6 +280,33 @@ static void put_empty_dir(cJSON *volumes, const char *name)
 }
 
 /* The user's volumes are numbered, so that no name of theirs meets one of ours. */
+static cJSON *numbered_volume(cJSON *volumes, size_t index)
+{
+    cJSON *item = tree_push(volumes, tree_object());
+    tree_put_format(item, "name", "volume%zu", index);
+    return item;
+}
+
+static void put_claim(cJSON *item, const struct vmspec_volume *volume)
+{
+    cJSON *claim = tree_put(item, "persistentVolumeClaim", tree_object());
+    const cJSON *asked = volume->source;
+    tree_put_string(claim, "claimName", volume->claim.claim);
+    if (volume->kind == VMSPEC_VOLUME_EPHEMERAL)
+        asked = json_get(asked, "persistentVolumeClaim");
+    if (cJSON_IsTrue(json_get(asked, "readOnly")))
+        tree_put_bool(claim, "readOnly", true);
+}
+
+/* The folder, as in KubeVirt: a file alone could not be made. */
+static void put_host_folder(cJSON *item, const struct vmspec_volume *volume)
+{
+    cJSON *host = tree_put(item, "hostPath", tree_object());
+    tree_put_format(host, "path", "%.*s", pod_host_folder_length(volume->host_disk.path),
+                    volume->host_disk.path);
+    tree_put_string(host, "type", volume->host_disk.create ? "DirectoryOrCreate" : "Directory");
+}
+
 static cJSON *render_volumes(const struct pod_input *input)
 {
     const struct vmspec *spec = input->spec;
@@ -285,14 +319,10 @@ static cJSON *render_volumes(const struct pod_input *input)
         put_empty_dir(volumes, "bin");
     for (size_t i = 0; i < spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &spec->volumes.item[i];
-        if (!pod_volume_is_claim(volume))
-            continue;
-        cJSON *item = tree_push(volumes, tree_object());
-        tree_put_format(item, "name", "volume%zu", i);
-        cJSON *claim = tree_put(item, "persistentVolumeClaim", tree_object());
-        tree_put_string(claim, "claimName", volume->claim.claim);
-        if (volume->claim.readonly)
-            tree_put_bool(claim, "readOnly", true);
+        if (pod_volume_is_claim(volume))
+            put_claim(numbered_volume(volumes, i), volume);
+        else if (volume->kind == VMSPEC_VOLUME_HOST_DISK)
+            put_host_folder(numbered_volume(volumes, i), volume);
     }
     return volumes;
 }

@@ -15,6 +15,7 @@ struct pod_config {
     const char *launcher_pull_policy; /* "IfNotPresent" */
     const char *log_level;            /* for PODVISOR_LOG; NULL: none */
     uint32_t cpu_allocation_ratio;    /* vCPUs a CPU requested; KubeVirt: 10 */
+    bool host_disk; /* KubeVirt's feature gate HostDisk: files of nodes as disks */
 };
 
 /* A PVC of the machine's, as far as the pod depends on it. */
@@ -22,6 +23,7 @@ struct pod_claim {
     const char *name;
     bool block;        /* volumeMode: Block */
     uint64_t capacity; /* bytes; 0: unknown */
+    cJSON *object;     /* the claim as it is cached, for what status says of it; NULL: unknown */
 };
 
 struct pod_input {
@@ -34,7 +36,11 @@ struct pod_input {
 
 /* True when a pod can give all that is asked for; else there is an error in `diag` for each field.
  */
-bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag);
+bool pod_check(const struct pod_config *config, const struct vmspec *spec,
+               struct vmspec_diagnostics *diag);
+
+/* Does the volume show a PVC? Its name is volume->claim.claim then. */
+bool pod_volume_is_claim(const struct vmspec_volume *volume);
 
 /* "virt-launcher-NAME-hash" for free(); the hash is of the uid. */
 char *pod_name(const cJSON *vmi);

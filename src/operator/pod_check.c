@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a specification may ask for that a pod of ours cannot give: said before there is a pod. */
-#include "pod.h"
+#include "pod_internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,94 @@ static const char *prefix(const struct vmspec *spec)
     return spec->is_instance ? "spec" : "spec.template.spec";
 }
 
-static void check_volumes(const struct vmspec *spec, struct vmspec_diagnostics *diag)
+/* Is `path`, of `len` bytes, the folder `other` or in it? */
+static bool is_within(const char *path, size_t len, const char *other)
+{
+    size_t n = strlen(other);
+    return len >= n && memcmp(path, other, n) == 0 && (len == n || path[n] == '/');
+}
+
+/*
+ * The pod gets the whole folder of a host disk, as in KubeVirt. Folders in which a node keeps what
+ * it lives by, and those around them, are nobody's place for disks.
+ */
+static bool is_system_folder(const char *path, size_t len)
+{
+    static const char *const folders[] = {"/bin",
+                                          "/boot",
+                                          "/dev",
+                                          "/etc",
+                                          "/lib",
+                                          "/lib32",
+                                          "/lib64",
+                                          "/proc",
+                                          "/root",
+                                          "/run",
+                                          "/sbin",
+                                          "/sys",
+                                          "/usr",
+                                          "/var/log",
+                                          "/var/run",
+                                          "/var/lib/cni",
+                                          "/var/lib/containerd",
+                                          "/var/lib/containers",
+                                          "/var/lib/docker",
+                                          "/var/lib/etcd",
+                                          "/var/lib/kubelet",
+                                          "/var/lib/rancher"};
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        if (is_within(path, len, folders[i]) ||
+            (strlen(folders[i]) > len && strncmp(folders[i], path, len) == 0 &&
+             (len == 1 || folders[i][len] == '/')))
+            return true;
+    }
+    return false;
+}
+
+/* A path with one reading: absolute, without "//", "." and "..", and with a file's name. */
+static bool is_plain_path(const char *path)
+{
+    for (const char *at = path; *at != '\0'; at += strcspn(at, "/")) {
+        if (*at++ != '/')
+            return false;
+        size_t len = strcspn(at, "/");
+        if (len == 0 || (at[0] == '.' && (len == 1 || (len == 2 && at[1] == '.'))))
+            return false;
+    }
+    return *path == '/';
+}
+
+static void check_host_disk(const struct pod_config *config, const struct vmspec_volume *volume,
+                            const char *path, struct vmspec_diagnostics *diag)
+{
+    const char *file = volume->host_disk.path;
+    char at[PATH_MAX_TEXT + sizeof(".path")];
+    snprintf(at, sizeof(at), "%s.path", path);
+    if (!config->host_disk)
+        vmspec_diagnose(diag, VMSPEC_ERROR, path,
+                        "HostDisk feature gate is not enabled: start the operator with "
+                        "--feature-gates HostDisk where everybody who makes machines may use files "
+                        "of nodes");
+    else if (!is_plain_path(file))
+        vmspec_diagnose(diag, VMSPEC_ERROR, at,
+                        "'%.200s' must be the absolute path of a file, without '.', '..' and '//'",
+                        file);
+    else if (is_system_folder(file, (size_t)pod_host_folder_length(file)))
+        vmspec_diagnose(diag, VMSPEC_ERROR, at,
+                        "'%.200s' is in a folder of the node's own, which a machine's pod is not "
+                        "given; keep disks in one of their own, such as /var/data",
+                        file);
+}
+
+static bool is_supported(enum vmspec_volume_kind kind)
+{
+    return kind == VMSPEC_VOLUME_PVC || kind == VMSPEC_VOLUME_DATA_VOLUME ||
+           kind == VMSPEC_VOLUME_CONTAINER_DISK || kind == VMSPEC_VOLUME_EMPTY_DISK ||
+           kind == VMSPEC_VOLUME_HOST_DISK;
+}
+
+static void check_volumes(const struct pod_config *config, const struct vmspec *spec,
+                          struct vmspec_diagnostics *diag)
 {
     for (size_t i = 0; i < spec->disks.count; i++) {
         size_t n = spec->disks.item[i].volume;
@@ -26,15 +113,17 @@ static void check_volumes(const struct vmspec *spec, struct vmspec_diagnostics *
             vmspec_diagnose(diag, VMSPEC_WARNING, path,
                             "the guest can only read it: there are no overlays yet");
         }
-        if (volume->kind == VMSPEC_VOLUME_PVC || volume->kind == VMSPEC_VOLUME_DATA_VOLUME ||
-            volume->kind == VMSPEC_VOLUME_CONTAINER_DISK ||
-            volume->kind == VMSPEC_VOLUME_EMPTY_DISK)
+        if (volume->kind == VMSPEC_VOLUME_HOST_DISK) {
+            snprintf(path, sizeof(path), "%s.volumes[%zu].hostDisk", prefix(spec), n);
+            check_host_disk(config, volume, path, diag);
+        }
+        if (is_supported(volume->kind))
             continue;
         snprintf(path, sizeof(path), "%s.volumes[%zu].%s", prefix(spec), n,
                  vmspec_volume_kind_name(volume->kind));
         vmspec_diagnose(diag, VMSPEC_ERROR, path,
                         "is not supported in a cluster yet; persistentVolumeClaim, dataVolume, "
-                        "containerDisk and emptyDisk are");
+                        "containerDisk, emptyDisk and hostDisk are");
     }
 }
 
@@ -115,12 +204,13 @@ static void check_size(const struct vmspec *spec, struct vmspec_diagnostics *dia
                         SPECIFICATION_MAX);
 }
 
-bool pod_check(const struct vmspec *spec, struct vmspec_diagnostics *diag)
+bool pod_check(const struct pod_config *config, const struct vmspec *spec,
+               struct vmspec_diagnostics *diag)
 {
     unsigned before = diag->errors;
     check_size(spec, diag);
     check_boot(spec, diag);
-    check_volumes(spec, diag);
+    check_volumes(config, spec, diag);
     check_networks(spec, diag);
     check_probe(spec, "livenessProbe", diag);
     check_probe(spec, "readinessProbe", diag);

@@ -121,6 +121,18 @@ static void put_memory(const struct pod_input *input, cJSON *requests, cJSON *li
     put_bytes(requests, "memory", total);
 }
 
+/* KubeVirt's rule: what was asked for is the disks', and this much is for the pod itself. */
+#define EPHEMERAL_STORAGE_OVERHEAD UINT64_C(50000000)
+
+static void put_ephemeral_storage(const struct pod_input *input, cJSON *requests, cJSON *limits)
+{
+    const cJSON *request = asked(input->vmi, "spec.domain.resources.requests", "ephemeral-storage");
+    const cJSON *limit = asked(input->vmi, "spec.domain.resources.limits", "ephemeral-storage");
+    put_bytes(requests, "ephemeral-storage", quantity_of(request, 0) + EPHEMERAL_STORAGE_OVERHEAD);
+    if (limit != NULL)
+        put_bytes(limits, "ephemeral-storage", quantity_of(limit, 0) + EPHEMERAL_STORAGE_OVERHEAD);
+}
+
 static cJSON *render_resources(const struct pod_input *input)
 {
     cJSON *resources = tree_object();
@@ -128,6 +140,7 @@ static cJSON *render_resources(const struct pod_input *input)
     cJSON *limits = tree_put(resources, "limits", tree_object());
     put_cpu(input, requests, limits);
     put_memory(input, requests, limits);
+    put_ephemeral_storage(input, requests, limits);
     tree_put_int(limits, "devices.kubevirt.io/kvm", 1);
     if (pod_has_network(input->spec))
         tree_put_int(limits, "devices.kubevirt.io/tun", 1);
@@ -165,23 +178,29 @@ static void put_probe(cJSON *container, const cJSON *vmi, const char *name)
                                                 "host");
 }
 
-static void put_claims(cJSON *container, const struct pod_input *input)
+static void put_volume(cJSON *container, size_t index, const struct vmspec_volume *volume,
+                       const struct pod_claim *claim)
+{
+    bool block = claim != NULL && claim->block;
+    cleanup_free char *name = xasprintf("volume%zu", index);
+    cleanup_free char *path =
+        xasprintf("%s%s", block ? PATH_BLOCK_DISKS : PATH_VOLUMES, volume->name);
+    if (!block) {
+        pod_mount(container, name, path, claim != NULL && volume->claim.readonly);
+        return;
+    }
+    cJSON *device = tree_push(tree_need_array(container, "volumeDevices"), tree_object());
+    tree_put_string(device, "name", name);
+    tree_put_string(device, "devicePath", path);
+}
+
+static void put_volumes(cJSON *container, const struct pod_input *input)
 {
     for (size_t i = 0; i < input->spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &input->spec->volumes.item[i];
         const struct pod_claim *claim = pod_claim_of(input, volume);
-        if (claim == NULL)
-            continue;
-        cleanup_free char *name = xasprintf("volume%zu", i);
-        cleanup_free char *path =
-            xasprintf("%s%s", claim->block ? PATH_BLOCK_DISKS : PATH_VOLUMES, volume->name);
-        if (!claim->block) {
-            pod_mount(container, name, path, volume->claim.readonly);
-            continue;
-        }
-        cJSON *device = tree_push(tree_need_array(container, "volumeDevices"), tree_object());
-        tree_put_string(device, "name", name);
-        tree_put_string(device, "devicePath", path);
+        if (claim != NULL || volume->kind == VMSPEC_VOLUME_HOST_DISK)
+            put_volume(container, i, volume, claim);
     }
 }
 
@@ -208,6 +227,6 @@ cJSON *pod_compute(const struct pod_input *input)
     pod_mount(container, "ephemeral", PATH_EPHEMERAL, false);
     if (pod_has_network(input->spec))
         pod_mount(container, "net", PATH_NET, true);
-    put_claims(container, input);
+    put_volumes(container, input);
     return container;
 }

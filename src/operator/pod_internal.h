@@ -22,7 +22,9 @@ bool pod_has_network(const struct vmspec *spec);
 /* The claim of a volume; NULL when it has none or the claim is unknown. */
 const struct pod_claim *pod_claim_of(const struct pod_input *input,
                                      const struct vmspec_volume *volume);
-bool pod_volume_is_claim(const struct vmspec_volume *volume);
+
+/* hostDisk: how much of an absolute path is its folder. */
+int pod_host_folder_length(const char *path);
 
 /* The host name inside the machine and of the pod, for free(): an RFC 1123 label. */
 char *pod_hostname(const struct vmspec *spec);

@@ -139,7 +139,7 @@ int vm_reconcile(struct operator* op, const char *namespace_, const char *name, 
     r = operator_look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r == 0) {
         if (vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error) == 0 &&
-            !pod_check(work.spec, &work.diagnostics)) {
+            !pod_check(&op->pod, work.spec, &work.diagnostics)) {
             vmspec_free(work.spec);
             work.spec = NULL;
         }

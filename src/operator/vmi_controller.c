@@ -20,7 +20,7 @@ struct work {
     cJSON *vmi, *pod, *node;
     struct vmspec *spec;
     struct vmspec_diagnostics diagnostics;
-    VEC(struct pod_claim) claims; /* names borrowed from `spec` */
+    VEC(struct pod_claim) claims; /* names borrowed from `spec`, objects owned */
     const char *missing_claim;
     struct vmi_plan plan;
 };
@@ -28,6 +28,8 @@ struct work {
 static void work_done(struct work *work)
 {
     vmi_plan_done(&work->plan);
+    for (size_t i = 0; i < work->claims.count; i++)
+        cJSON_Delete(work->claims.item[i].object);
     vec_free(&work->claims);
     vmspec_diagnostics_done(&work->diagnostics);
     vmspec_free(work->spec);
@@ -89,8 +91,8 @@ static int find_claims(struct work *work, struct error *err)
 {
     for (size_t i = 0; i < work->spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &work->spec->volumes.item[i];
-        cleanup_json cJSON *claim = NULL;
-        if (volume->kind != VMSPEC_VOLUME_PVC && volume->kind != VMSPEC_VOLUME_DATA_VOLUME)
+        cJSON *claim = NULL;
+        if (!pod_volume_is_claim(volume))
             continue;
         int r = operator_look_up(work->op->claims, kube_namespace(work->vmi), volume->claim.claim,
                                  &claim, err);
@@ -104,6 +106,7 @@ static int find_claims(struct work *work, struct error *err)
         found->name = volume->claim.claim;
         found->block = str_equal(tree_text(kube_path(claim, "spec.volumeMode"), NULL), "Block");
         found->capacity = capacity_of(claim);
+        found->object = claim;
     }
     return 0;
 }
@@ -113,7 +116,7 @@ static int gather(struct work *work, struct error *err)
     const char *node;
     struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
     if (vmspec_from_object(work->vmi, &work->spec, &work->diagnostics, &spec_error) == 0 &&
-        !pod_check(work->spec, &work->diagnostics)) {
+        !pod_check(&work->op->pod, work->spec, &work->diagnostics)) {
         vmspec_free(work->spec);
         work->spec = NULL;
     }

@@ -74,6 +74,8 @@ static void put_claim(const struct vmi_view *view, const struct vmspec_volume *v
     cJSON *info = tree_put(item, "persistentVolumeClaimInfo", tree_object());
     tree_put_string(info, "claimName", claim->name);
     tree_put_string(info, "volumeMode", claim->block ? "Block" : "Filesystem");
+    tree_put_copy(info, "accessModes", kube_path(claim->object, "spec.accessModes"));
+    tree_put_copy(info, "requests", kube_path(claim->object, "spec.resources.requests"));
     if (claim->capacity != 0)
         tree_put_format(tree_put(info, "capacity", tree_object()), "storage", "%" PRIu64,
                         claim->capacity);

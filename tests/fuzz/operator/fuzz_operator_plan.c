@@ -251,7 +251,7 @@ static void read_spec(struct world *world, const cJSON *object)
     world->spec = NULL;
     world->diagnostics = (struct vmspec_diagnostics){0};
     if (vmspec_from_object(object, &world->spec, &world->diagnostics, &err) == 0 &&
-        !pod_check(world->spec, &world->diagnostics)) {
+        !pod_check(&config, world->spec, &world->diagnostics)) {
         vmspec_free(world->spec);
         world->spec = NULL;
     }

@@ -343,7 +343,8 @@ START_TEST(test_volumes)
                       "- {name: os, containerDisk: {image: disk-image, path: /disk/a.img,"
                       " imagePullSecret: pull, imagePullPolicy: Always}}\n"
                       "- {name: scratch, emptyDisk: {capacity: 1Gi}}\n"));
-    const struct pod_claim claims[] = {{"data", false, UINT64_C(5) << 30}, {"blocks", true, 7}};
+    const struct pod_claim claims[] = {{"data", false, UINT64_C(5) << 30, NULL},
+                                       {"blocks", true, 7, NULL}};
     cleanup_json cJSON *pod = render(vmi, claims, 2);
     expect(pod, "spec.volumes[4].name", "volume0");
     expect(pod, "spec.volumes[4].persistentVolumeClaim.claimName", "data");
@@ -388,11 +389,85 @@ START_TEST(test_check)
         tree_put(devices, "interfaces", kit_yaml("[{name: default, bridge: {}}]"));
     }
     ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
-    ck_assert_int_eq(pod_check(spec, &diag), checks[_i].path == NULL);
+    ck_assert_int_eq(pod_check(&config, spec, &diag), checks[_i].path == NULL);
     if (checks[_i].path != NULL)
         ck_assert_str_eq(diag.list.item[diag.list.count - 1].path, checks[_i].path);
     vmspec_diagnostics_done(&diag);
     vmspec_free(spec);
+}
+END_TEST
+
+/* Files of nodes: only where the gate is open, and never a folder that the node lives by. */
+static const struct {
+    const char *path;
+    bool gate, fine;
+} host_disks[] = {
+    {"/var/data/disk.img", true, true},
+    {"/var/data/disk.img", false, false},
+    {"/home/a/b/c.img", true, true},
+    {"/var/library/x", true, true},
+    {"relative", true, false},
+    {"/x", true, false},
+    {"/var/x", true, false},
+    {"/var/lib/x", true, false},
+    {"/var/lib/kubelet/x", true, false},
+    {"/etc/x", true, false},
+    {"/dev/sda", true, false},
+    {"/data/../etc/x", true, false},
+    {"/data//x", true, false},
+    {"/data/./x", true, false},
+    {"/data/", true, false},
+    {"/data/..", true, false},
+};
+
+START_TEST(test_host_disk_check)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    struct pod_config gated = config;
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    struct error err = ERROR_INIT;
+    cleanup_free char *volumes =
+        xasprintf("[{name: a, hostDisk: {path: %s, type: DiskOrCreate}}]", host_disks[_i].path);
+    tree_put(tree_need_object(vmi, "spec"), "volumes", kit_yaml(volumes));
+    gated.host_disk = host_disks[_i].gate;
+    ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
+    ck_assert_msg(pod_check(&gated, spec, &diag) == host_disks[_i].fine, "%s", host_disks[_i].path);
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
+}
+END_TEST
+
+START_TEST(test_host_disk)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "volumes",
+             kit_yaml("- {name: a, hostDisk: {path: /var/data/disk.img, type: DiskOrCreate}}\n"
+                      "- {name: b, hostDisk: {path: /data/disk.img, type: Disk}}\n"));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "spec.volumes[4]",
+           "{\"name\":\"volume0\",\"hostPath\":{\"path\":\"/var/data\",\"type\":"
+           "\"DirectoryOrCreate\"}}");
+    expect(pod, "spec.volumes[5].hostPath.path", "/data");
+    expect(pod, "spec.volumes[5].hostPath.type", "Directory");
+    expect(pod, "spec.containers[0].volumeMounts[3].mountPath", "/run/podvisor/volumes/a");
+    expect(pod, "spec.containers[0].volumeMounts[3].readOnly", "");
+}
+END_TEST
+
+/* KubeVirt's 50M beside what is asked for. */
+START_TEST(test_ephemeral_storage)
+{
+    cleanup_json cJSON *plain = render(kit_vmi(NULL), NULL, 0);
+    expect(plain, "spec.containers[0].resources.requests.ephemeral-storage", "50000000");
+    expect(plain, "spec.containers[0].resources.limits.ephemeral-storage", "");
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *domain = tree_need_object(tree_need_object(vmi, "spec"), "domain");
+    tree_put(domain, "resources",
+             kit_yaml("{requests: {ephemeral-storage: 1G}, limits: {ephemeral-storage: 2G}}"));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(pod, "spec.containers[0].resources.requests.ephemeral-storage", "1050000000");
+    expect(pod, "spec.containers[0].resources.limits.ephemeral-storage", "2050000000");
 }
 END_TEST
 
@@ -414,7 +489,7 @@ START_TEST(test_warned)
     struct error err = ERROR_INIT;
     tree_put(tree_need_object(vmi, "spec"), warned[_i].member, kit_yaml(warned[_i].value));
     ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
-    ck_assert(pod_check(spec, &diag));
+    ck_assert(pod_check(&config, spec, &diag));
     ck_assert_uint_eq(diag.errors, 0);
     ck_assert_uint_gt(diag.list.count, 0);
     ck_assert_str_eq(diag.list.item[diag.list.count - 1].path, warned[_i].path);
@@ -434,7 +509,7 @@ START_TEST(test_too_large)
     tree_put_string(tree_need_object(tree_need_object(vmi, "spec"), "nodeSelector"), "a", value);
     free(value);
     ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
-    ck_assert(!pod_check(spec, &diag));
+    ck_assert(!pod_check(&config, spec, &diag));
     ck_assert_str_eq(diag.list.item[0].path, "spec");
     vmspec_diagnostics_done(&diag);
     vmspec_free(spec);
@@ -489,6 +564,9 @@ int main(void)
     tcase_add_test(tcase, test_huge_pages);
     tcase_add_test(tcase, test_volumes);
     tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
+    tcase_add_loop_test(tcase, test_host_disk_check, 0, ARRAY_SIZE(host_disks));
+    tcase_add_test(tcase, test_host_disk);
+    tcase_add_test(tcase, test_ephemeral_storage);
     tcase_add_loop_test(tcase, test_warned, 0, sizeof(warned) / sizeof(warned[0]));
     tcase_add_test(tcase, test_too_large);
     tcase_add_test(tcase, test_network_flags);
