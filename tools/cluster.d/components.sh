@@ -93,6 +93,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   netns_mounts_under_state_dir = true
   disable_apparmor = true
   restrict_oom_score_adj = true
+  device_ownership_from_security_context = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
   conf_dir = "$conf/cni"
