@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Events about objects (events.k8s.io/v1 with series; client-go tools/events), sent by a thread of
- * their own. Recording never blocks a reconcile: the queue is bounded, a full one drops and counts.
+ * their own: 200 at once, then 20 a second while other calls of the client are under way. Recording
+ * never blocks a reconcile: the queue is bounded, a full one drops and counts.
  */
 #ifndef PODVISOR_KUBE_EVENT_H
 #define PODVISOR_KUBE_EVENT_H

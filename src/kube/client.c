@@ -245,6 +245,11 @@ void kube_client_count(struct kube_client *client, enum kube_verb verb, int http
     atomic_fetch_add_explicit(&client->requests[verb][class], 1, memory_order_relaxed);
 }
 
+bool kube_client_busy(struct kube_client *client)
+{
+    return atomic_load(&client->under_way) > 0;
+}
+
 void kube_client_stats(struct kube_client *client, struct kube_client_stats *ret)
 {
     for (unsigned verb = 0; verb < KUBE_VERB_COUNT; verb++) {

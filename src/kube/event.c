@@ -4,6 +4,7 @@
  * is never held for long; a thread of their own sends them, one at a time, and tries each for two
  * minutes while the server does not answer.
  */
+#include "client_limit.h"
 #include "event_series.h"
 #include "internal.h"
 #include <podvisor/cleanup.h>
@@ -20,6 +21,14 @@
 #define RETRY_NS    (10 * NSEC_PER_SEC)
 #define CALL_NS     (5 * NSEC_PER_SEC) /* also bounds kube_events_stop() */
 #define TICK_MIN_NS NSEC_PER_SEC       /* series need not end to the millisecond */
+/*
+ * People read events, controllers do not: while a thousand objects start at once, the API server's
+ * time is better spent on their state. A burst that anybody watches goes out at once, and what is
+ * left of a greater one as soon as no other call is under way.
+ */
+#define PACE_QPS   20
+#define PACE_BURST 200
+#define YIELD_NS   (5 * NSEC_PER_MSEC)
 
 static const struct kube_resource event_kind = {
     .group = "events.k8s.io", .version = "v1", .plural = "events", .kind = "Event"};
@@ -30,6 +39,7 @@ struct kube_events {
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
     struct event_book *book;
+    struct kube_limit pace;
     bool stopping;
     uint64_t stop_ns; /* when to give up sending */
 };
@@ -55,6 +65,15 @@ static void wait_until(struct kube_events *events, uint64_t until_ns)
 static bool given_up(const struct kube_events *events)
 {
     return events->stopping && clock_now_ns() >= events->stop_ns;
+}
+
+/* Under the lock, which others get meanwhile. What is left when it is time to stop has no pace. */
+static void keep_pace(struct kube_events *events)
+{
+    uint64_t wait_ns;
+    while (!events->stopping && kube_client_busy(events->client) &&
+           !kube_limit_take(&events->pace, clock_now_ns(), 0, &wait_ns))
+        wait_until(events, clock_now_ns() + YIELD_NS);
 }
 
 /* Between two tries: 10 s, give or take a half, less when it is time to stop. */
@@ -109,6 +128,7 @@ static void *run(void *arg)
         struct event_job job;
         uint64_t now = clock_now_ns();
         if (event_book_next(events->book, &job, now)) {
+            keep_pace(events);
             pthread_mutex_unlock(&events->lock);
             enum event_result result = send_job(events, &job);
             cJSON_Delete(job.body);
@@ -135,6 +155,7 @@ static void *run(void *arg)
 static void free_events(struct kube_events *events)
 {
     event_book_free(events->book);
+    kube_limit_done(&events->pace);
     pthread_cond_destroy(&events->changed);
     pthread_mutex_destroy(&events->lock);
     free(events);
@@ -146,6 +167,7 @@ int kube_events_start(struct kube_client *client, const char *controller, const 
     struct kube_events *events = xcalloc(1, sizeof(*events));
     events->client = client;
     events->book = event_book_new(controller, instance);
+    kube_limit_init(&events->pace, PACE_QPS, PACE_BURST);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

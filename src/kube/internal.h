@@ -91,6 +91,9 @@ bool kube_client_unauthorized(struct kube_client *client, const struct kube_easy
 /* Counts a request that has ended. `http_status` 0: no answer. */
 void kube_client_count(struct kube_client *client, enum kube_verb verb, int http_status);
 
+/* Whether any call waits for its answer. */
+bool kube_client_busy(struct kube_client *client);
+
 /* Looks at a response header line (as libcurl gives it, not NUL-terminated): "Warning: 299" texts
  * are logged once each. */
 void kube_client_header(struct kube_client *client, const char *line, size_t len);

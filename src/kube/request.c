@@ -250,7 +250,10 @@ static int run_once(struct exchange *x, uint64_t deadline, struct error *err)
     uint64_t now = now_of(x->request->client);
     if (now >= deadline)
         return error_set(err, ETIMEDOUT, "no answer in time");
-    return perform(x, deadline - now, err);
+    atomic_fetch_add(&x->request->client->under_way, 1);
+    r = perform(x, deadline - now, err);
+    atomic_fetch_sub(&x->request->client->under_way, 1);
+    return r;
 }
 
 int kube_request_run(const struct kube_request *request, char **ret_body, size_t *ret_len,

@@ -21,6 +21,8 @@
 #define WORKERS           8
 #define HEARTBEAT_SECONDS 10
 #define SYNC_NS           (60 * NSEC_PER_SEC)
+/* No kubelet has a container running sooner; by then the readiness gate's condition is there. */
+#define START_NS NSEC_PER_SEC
 
 struct kubelets {
     struct kube_client *client;
@@ -169,8 +171,22 @@ static int patch_status(struct kubelets *k, const cJSON *pod, cJSON *status, str
                              .namespace_ = kube_namespace(pod),
                              .name = kube_name(pod),
                              .subresource = "status"};
-    int r = kube_patch(&call, KUBE_PATCH_STRATEGIC, patch, NULL, err);
+    cleanup_json cJSON *answer = NULL;
+    int r = kube_patch(&call, KUBE_PATCH_STRATEGIC, patch, &answer, err);
+    if (r == 0)
+        kube_cache_learn(k->pods, answer);
     return r == -ENOENT ? 0 : r;
+}
+
+/* How long the pod's start still takes, from when it was bound to its node. */
+static uint64_t start_takes(const cJSON *pod)
+{
+    const cJSON *bound = kube_condition(kube_path(pod, "status.conditions"), "PodScheduled");
+    int64_t since, now = wall_clock();
+    if (kube_time_parse(tree_text(json_get(bound, "lastTransitionTime"), ""), &since) < 0)
+        return 0;
+    int64_t left = since + (int64_t)START_NS - now;
+    return left > 0 ? (uint64_t)left : 0;
 }
 
 static bool is(const cJSON *pod, const char *type)
@@ -218,13 +234,18 @@ static int end_pod(struct kubelets *k, const cJSON *pod, struct error *err)
     return r == 0 ? kube_delete(&call, &now, err) : r;
 }
 
-static int sync_pod(struct kubelets *k, const cJSON *pod, struct error *err)
+static int sync_pod(struct kubelets *k, const char *key, const cJSON *pod, struct error *err)
 {
+    uint64_t takes = start_takes(pod);
     const char *phase = tree_text(kube_path(pod, "status.phase"), "");
     if (!str_starts_with(tree_text(kube_path(pod, "spec.nodeName"), ""), "simulated-"))
         return 0;
     if (kube_deleting(pod))
         return end_pod(k, pod, err);
+    if (strcmp(phase, "Pending") == 0 && takes > 0) {
+        kube_queue_add_after(k->queue, key, takes);
+        return 0;
+    }
     if (strcmp(phase, "Pending") == 0)
         return run_pod(k, pod, err);
     if (strcmp(phase, "Running") == 0 && !is(pod, "Ready") && is(pod, READINESS_GATE))
@@ -244,7 +265,7 @@ static void sync_key(struct kubelets *k, const char *key)
     int r = kube_object_parse(object, &pod, &err);
     kube_object_unref(object);
     if (r == 0)
-        r = sync_pod(k, pod, &err);
+        r = sync_pod(k, key, pod, &err);
     if (r == 0) {
         kube_queue_forget(k->queue, key);
         return;

@@ -10,6 +10,7 @@
 #include <check.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/str.h>
+#include <pthread.h>
 #include <string.h>
 
 static const struct kube_resource vms = {
@@ -369,6 +370,43 @@ START_TEST(drains_at_the_end)
 }
 END_TEST
 
+static void *call_slowly(void *arg)
+{
+    const struct kube_call call = {.client = client, .resource = &nodes, .name = "slow"};
+    cleanup_json cJSON *node = NULL;
+    (void)arg;
+    (void)kube_get(&call, &node, NULL);
+    return NULL;
+}
+
+/* While a call waits for its answer, 200 at once and then one each 50 ms; after it, all. */
+START_TEST(keeps_pace)
+{
+    pthread_t caller;
+    kube_server_add(
+        server,
+        &(struct kube_reply){.request = "GET /api/v1/nodes/slow", .body = "{}", .delay_ms = 3000});
+    kube_server_add(
+        server,
+        &(struct kube_reply){.request = "POST " EVENTS, .body = "{}", .times = KUBE_REPLY_ALWAYS});
+    pthread_create(&caller, NULL, call_slowly, NULL);
+    ck_assert(kube_server_wait(server, 1, 10000));
+    uint64_t before = clock_now_ns();
+    for (unsigned i = 0; i < 1000; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "vm-%u", i);
+        say(name, "R");
+    }
+    ck_assert(kube_server_wait(server, 1 + 220, 30000));
+    ck_assert_uint_ge(clock_now_ns() - before, 950 * NSEC_PER_MSEC);
+    pthread_join(caller, NULL);
+    size_t sent = kube_server_requests(server);
+    ck_assert_uint_lt(sent, 400);
+    ck_assert(kube_server_wait(server, 1 + 1000, 60000));
+    kube_events_stop(events, NSEC_PER_SEC);
+}
+END_TEST
+
 START_TEST(gives_up_at_the_end)
 {
     kube_server_add(server, &(struct kube_reply){.request = "POST " EVENTS,
@@ -411,6 +449,7 @@ int main(void)
     tcase_set_timeout(sender, 60);
     tcase_add_test(sender, sends);
     tcase_add_test(sender, drains_at_the_end);
+    tcase_add_test(sender, keeps_pace);
     tcase_add_test(sender, gives_up_at_the_end);
     suite_add_tcase(suite, sender);
     return run_suite(suite);
