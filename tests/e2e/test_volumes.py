@@ -1,7 +1,12 @@
 """Volumes: a disk from an image, one of a claim that outlives its machines, and one that does not."""
+import contextlib
 import json
+import os
 import pathlib
+import re
+import signal
 import subprocess
+import tempfile
 import unittest
 
 import lib
@@ -14,18 +19,49 @@ def disks(*names):
     return {"devices": {"disks": [{"name": name, "disk": {"bus": "virtio"}} for name in names]}}
 
 
+def store(name, volumes, fill=65, then="stay", **changes):
+    """A machine whose guest says of each disk what is on it, and writes to it: tests/guest/bench/store.c."""
+    vm = lib.machine(name, f"bench=store,fill={fill},then={then}", volumes=volumes,
+                     domain=disks(*(volume["name"] for volume in volumes)), **changes)
+    spec = vm["spec"]["template"]["spec"]
+    spec["terminationGracePeriodSeconds"] = 1  # it knows no power button
+    spec["domain"]["memory"]["guest"] = "64Mi"
+    spec["domain"]["firmware"]["kernelBoot"]["container"]["kernelPath"] = "/boot/payload.elf"
+    return vm
+
+
 class Volumes(linux.Case):
-    def claim(self, name, size):
-        """A claim and its volume; returns the folder of the node that is the volume."""
+    def claim(self, name, size, mode="Filesystem", access="ReadWriteOnce"):
+        """A claim and its volume; returns the folder or device of the node that is the volume."""
         volume = f"{self.namespace}-{name}"
-        said = lib.run(lib.CLUSTER, "volume", volume, size)
+        said = lib.run(lib.CLUSTER, "volume", volume, size, *(["block"] if mode == "Block" else []))
         self.addCleanup(lib.kubectl, "delete", "pv", volume, "--wait=false", check=False)
         self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
-                    "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume,
+                    "spec": {"accessModes": [access], "volumeName": volume, "volumeMode": mode,
                              "resources": {"requests": {"storage": size}}}})
         path = json.loads(lib.kubectl("get", "pv", volume, "-o", "json").stdout)["spec"]["local"]["path"]
-        self.assertTrue(pathlib.Path(path).is_dir(), said.stdout)
+        self.assertTrue(pathlib.Path(path).exists(), said.stdout)
         return pathlib.Path(path)
+
+    def stored(self, name):
+        """What the guest of store() says, once it has said all: (MiB, read-only, found, wrote) by volume."""
+        self.wait_condition("vm", name, "Ready")
+        self.wait_console(name, r"^store done$", lib.PATIENCE)
+        lines = re.findall(r"(?m)^store disk=\d+ sectors=(\d+) readonly=(\d) found=(\d+) wrote=(\w+)$", self.console(name))
+        names = [item["name"] for item in self.get("vmi", name)["spec"]["volumes"]]
+        self.assertEqual(len(lines) % len(names), 0, lines)
+        return {volume: (int(sectors) * 512 / MIB, readonly == "1", int(found), wrote)
+                for volume, (sectors, readonly, found, wrote) in zip(names, lines[-len(names):])}
+
+    def monitor(self, pod):
+        """The process that is the machine, on this node."""
+        for folder in pathlib.Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (folder / "cmdline").read_bytes().startswith(b"vmm-monitor:") and \
+                            pod["metadata"]["uid"] in (folder / "cgroup").read_text():
+                        return int(folder.name)
+        self.fail("no monitor runs in " + pod["metadata"]["name"])
 
     def delete(self, name):
         self.kubectl("delete", "vm", name, "--timeout=90s")
@@ -61,6 +97,58 @@ class Volumes(linux.Case):
         self.assertRegex(found.stdout, r"^disk mib=1 sha256=[0-9a-f]{64}\n$")
         checked = subprocess.run(["e2fsck", "-f", "-n", disk], capture_output=True, text=True)
         self.assertEqual(checked.returncode, 0, checked.stdout)
+
+    def test_what_outlives_a_machine_that_is_killed(self):
+        """kill -9 between a flush and later writes: what was flushed is found by the next machine, and emptyDisks are new."""
+        read = self.claim("read", "8Mi", access="ReadOnlyMany")
+        (read / "disk.img").write_bytes(bytes([7]) + bytes(2 * MIB - 1))
+        self.claim("file", "16Mi")
+        self.claim("dv", "8Mi")
+        host = tempfile.TemporaryDirectory(dir="/var/tmp")
+        self.addCleanup(host.cleanup)
+        os.chown(host.name, 107, 107)
+        volumes = [{"name": "file", "persistentVolumeClaim": {"claimName": "file"}},
+                   {"name": "read", "persistentVolumeClaim": {"claimName": "read", "readOnly": True}},
+                   {"name": "dv", "dataVolume": {"name": "dv"}},
+                   {"name": "host", "hostDisk": {"path": f"{host.name}/any.img", "type": "DiskOrCreate", "capacity": "4Mi"}},
+                   {"name": "scratch", "emptyDisk": {"capacity": "2Mi"}}]
+        kept = {"file": (16, False, 65, "65"), "dv": (8, False, 65, "65"), "host": (4, False, 65, "65"),
+                "read": (2, True, 7, "no"), "scratch": (2, False, 0, "65")}
+        if self.has_loop_devices():
+            self.claim("block", "8Mi", mode="Block")
+            volumes.append({"name": "block", "persistentVolumeClaim": {"claimName": "block"}})
+            kept["block"] = (8, False, 65, "65")
+        self.apply(store("kept", volumes, then="write"))
+        first = {name: (size, readonly, found if readonly else 0, wrote)
+                 for name, (size, readonly, found, wrote) in kept.items()}
+        self.assertEqual(self.stored("kept"), first)
+        status = {item["name"]: item for item in self.get("vmi", "kept")["status"]["volumeStatus"]}
+        self.assertEqual([status[item["name"]]["target"] for item in volumes], [f"vd{c}" for c in "abcdef"[:len(volumes)]])
+        for name in ("file", "dv", *(["block"] if "block" in kept else [])):
+            info = status[name]["persistentVolumeClaimInfo"]
+            self.assertEqual((info["claimName"], info["volumeMode"], info["accessModes"], info["requests"]["storage"]),
+                             (name, "Block" if name == "block" else "Filesystem", ["ReadWriteOnce"],
+                              "16Mi" if name == "file" else "8Mi"))
+        pod, = self.pods("kept")
+        instance = self.get("vmi", "kept")["metadata"]["uid"]
+        os.kill(self.monitor(pod), signal.SIGKILL)
+        lib.wait_until(lambda: (self.get("vmi", "kept") or {}).get("metadata", {}).get("uid", instance) != instance,
+                       what="another instance")
+        self.assertEqual(self.stored("kept"), kept)
+        self.second_machine_is_told()
+        self.delete("kept")
+
+    def has_loop_devices(self):
+        return pathlib.Path("/dev/loop-control").exists()
+
+    def second_machine_is_told(self):
+        """The disk is in use, and by whom; the first machine does not notice."""
+        self.apply(lib.instance("second", domain=disks("file"), volumes=[
+            {"name": "file", "persistentVolumeClaim": {"claimName": "file"}}]))
+        self.wait_phase("second", "Failed")
+        self.assertIn(f"is in use; machine {self.namespace}/kept was the last to take it",
+                      self.check_end("second", "BadConfiguration"))
+        self.assertEqual(self.get("vmi", "kept")["status"]["phase"], "Running")
 
     def check_status(self):
         found = {item["name"]: item for item in self.get("vmi", "linux")["status"]["volumeStatus"]}

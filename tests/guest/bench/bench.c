@@ -77,5 +77,7 @@ bool bench_run(void)
         return bench_blk();
     if (parameter_lists("bench", "net"))
         return bench_net();
+    if (parameter_lists("bench", "store"))
+        return bench_store();
     return bench_fail("unknown benchmark");
 }

@@ -34,5 +34,6 @@ uint64_t bench_rate(uint64_t amount, uint64_t cycles);
 
 bool bench_blk(void);
 bool bench_net(void);
+bool bench_store(void); /* measures nothing: says what disks hold */
 
 #endif
