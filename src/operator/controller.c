@@ -108,19 +108,20 @@ void operator_send_events(struct operator* op, const struct kube_resource *kind,
     }
 }
 
-int operator_patch(struct operator* op, const struct kube_resource *kind, const char *subresource,
-                   const cJSON *from, const cJSON *to, cJSON **ret, struct error *err)
+int operator_update(struct operator* op, const struct kube_resource *kind, const char *subresource,
+                    const cJSON *from, const cJSON *to, cJSON **ret, struct error *err)
 {
     struct kube_call call = {.client = op->client,
                              .resource = kind,
                              .namespace_ = kube_namespace(from),
                              .name = kube_name(from),
                              .subresource = subresource};
-    cleanup_json cJSON *patch = tree_merge_diff(from, to);
+    cleanup_json cJSON *body = NULL;
     *ret = NULL;
-    if (patch == NULL)
+    if (kube_equal(from, to))
         return 0;
-    tree_put_string(tree_need_object(patch, "metadata"), "resourceVersion",
+    body = tree_copy(to);
+    tree_put_string(tree_need_object(body, "metadata"), "resourceVersion",
                     kube_resource_version(from));
-    return kube_patch(&call, KUBE_PATCH_MERGE, patch, ret, err);
+    return kube_update(&call, body, ret, err);
 }

@@ -105,26 +105,3 @@ const char *tree_text(const cJSON *item, const char *otherwise)
 {
     return cJSON_IsString(item) ? item->valuestring : otherwise;
 }
-
-cJSON *tree_merge_diff(const cJSON *from, const cJSON *to)
-{
-    if (!cJSON_IsObject(from) || !cJSON_IsObject(to))
-        return kube_equal(from, to) ? NULL : tree_copy(to);
-    cJSON *diff = tree_object();
-    json_for_each (item, from) {
-        if (json_get(to, item->string) == NULL && !cJSON_IsNull(item))
-            tree_put(diff, item->string, cJSON_CreateNull());
-    }
-    json_for_each (item, to) {
-        const cJSON *old = json_get(from, item->string);
-        if (old == NULL && cJSON_IsNull(item))
-            continue; /* null is absent: in a patch it would take away what is not ours */
-        cJSON *change = old != NULL ? tree_merge_diff(old, item) : tree_copy(item);
-        if (change != NULL)
-            tree_put(diff, item->string, change);
-    }
-    if (diff->child != NULL)
-        return diff;
-    cJSON_Delete(diff);
-    return NULL;
-}

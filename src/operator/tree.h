@@ -35,10 +35,4 @@ cJSON *tree_push_string(cJSON *array, const char *value);
 /* The text of a string, or `otherwise`. */
 const char *tree_text(const cJSON *item, const char *otherwise);
 
-/*
- * The JSON merge patch (RFC 7386) that makes `to` of `from`: null for what is gone, whole arrays
- * where they differ. NULL when both are equal. The caller's.
- */
-cJSON *tree_merge_diff(const cJSON *from, const cJSON *to);
-
 #endif

@@ -40,7 +40,7 @@ static int write_metadata(struct work *work, bool *ret_gone, struct error *err)
 {
     cleanup_json cJSON *answer = NULL, *meta_only = tree_copy(work->vm);
     tree_put_copy(meta_only, "metadata", json_get(work->plan.vm, "metadata"));
-    int r = operator_patch(work->op, &kind_vm, NULL, work->vm, meta_only, &answer, err);
+    int r = operator_update(work->op, &kind_vm, NULL, work->vm, meta_only, &answer, err);
     *ret_gone = r == -ENOENT || (answer != NULL && kube_deleting(work->vm));
     if (r < 0 || answer == NULL)
         return r == -ENOENT ? 0 : r;
@@ -92,7 +92,7 @@ static int write_status(struct work *work, const char *key, struct error *err)
         kube_queue_add_after(work->op->vm.queue, key, wait);
         return 0;
     }
-    int r = operator_patch(work->op, &kind_vm, "status", work->vm, work->plan.vm, &answer, err);
+    int r = operator_update(work->op, &kind_vm, "status", work->vm, work->plan.vm, &answer, err);
     if (answer != NULL)
         kube_cache_learn(work->op->vms, answer);
     return r == -ENOENT ? 0 : r;

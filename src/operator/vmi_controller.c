@@ -187,7 +187,7 @@ static int write_vmi(struct work *work, struct error *err)
         kube_queue_add_after(work->op->vmi.queue, key, wait);
         return 0;
     }
-    int r = operator_patch(work->op, &kind_vmi, NULL, work->vmi, work->plan.vmi, &answer, err);
+    int r = operator_update(work->op, &kind_vmi, NULL, work->vmi, work->plan.vmi, &answer, err);
     if (answer != NULL && !kube_deleting(answer))
         kube_cache_learn(work->op->vmis, answer);
     return r == -ENOENT ? 0 : r; /* it was deleted, and this was about its status */

@@ -102,7 +102,7 @@ static void put_pod(const struct vmi_view *view, cJSON *status)
     const cJSON *pod_status = json_get(view->pod, "status");
     struct pod_state pod;
     pod_state_read(view->pod, &pod);
-    /* Not before there is a node: API servers of 1.20 make null of "" in a merge patch. */
+    /* Not before there is a node: API servers of 1.20 that were built with a newer Go refuse "". */
     if (pod.node != NULL) {
         cJSON *active = tree_put(status, "activePods", tree_object());
         tree_put_string(active, kube_uid(view->pod), pod.node);

@@ -19,10 +19,10 @@ DANGEROUS = {"secrets", "pods/exec", "pods/attach", "pods/portforward", "pods/ep
              "certificatesigningrequests", "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
              "customresourcedefinitions"}
 OPERATOR_MAY = {
-    ("kubevirt.io", "virtualmachines"): {"list", "watch", "patch"},
-    ("kubevirt.io", "virtualmachines/status"): {"patch"},
+    ("kubevirt.io", "virtualmachines"): {"list", "watch", "update"},
+    ("kubevirt.io", "virtualmachines/status"): {"update"},
     ("kubevirt.io", "virtualmachines/finalizers"): {"update"},
-    ("kubevirt.io", "virtualmachineinstances"): {"list", "watch", "create", "patch", "delete"},
+    ("kubevirt.io", "virtualmachineinstances"): {"list", "watch", "create", "update", "delete"},
     ("kubevirt.io", "virtualmachineinstances/finalizers"): {"update"},
     ("", "pods"): {"get", "list", "watch", "create", "delete"},
     ("", "pods/status"): {"patch"},

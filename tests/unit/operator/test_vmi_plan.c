@@ -139,8 +139,7 @@ START_TEST(test_failed_create_settles)
         view.now += INT64_C(60000000000);
         vmi_plan_failed_create(&view, &plan, "exceeded quota");
     }
-    cJSON *diff = tree_merge_diff(vmi, plan.vmi);
-    ck_assert_msg(diff == NULL, "%s", kit_text(diff, ""));
+    ck_assert_msg(kube_equal(vmi, plan.vmi), "%s", kit_text(plan.vmi, ""));
 }
 END_TEST
 
@@ -184,8 +183,7 @@ START_TEST(test_settles)
                           " containerStatuses: [{name: compute, state: {running: {}}}],"
                           " conditions: [{type: Ready, status: \"True\"},"
                           " {type: kubevirt.io/virtual-machine-unpaused, status: \"True\"}]}"));
-    cJSON *diff = tree_merge_diff(vmi, plan.vmi);
-    ck_assert_msg(diff == NULL, "%s", kit_text(diff, ""));
+    ck_assert_msg(kube_equal(vmi, plan.vmi), "%s", kit_text(plan.vmi, ""));
     ck_assert_uint_eq(plan.events.list.count, 0);
     ck_assert_ptr_null(plan.gate);
 }
@@ -295,7 +293,7 @@ START_TEST(test_failure_is_told)
 }
 END_TEST
 
-/* API servers of 1.20 make null of an empty string in a merge patch. */
+/* API servers of 1.20 that were built with a newer Go refuse empty strings. */
 START_TEST(test_no_node_yet)
 {
     cJSON *unbound = kit_pod("{phase: Pending}");
