@@ -15,12 +15,13 @@
 #include <stdint.h>
 
 #define MACHINE_CONFIG_MAGIC   0x31434d56u /* "VMC1" */
-#define MACHINE_CONFIG_VERSION 4u
+#define MACHINE_CONFIG_VERSION 5u
 
 #define MACHINE_CPU_MAX     64
 #define MACHINE_DISK_MAX    16
 #define MACHINE_NET_MAX     8
 #define MACHINE_KEEP_MAX    (MACHINE_DISK_MAX + 2)
+#define MACHINE_BACKING_MAX 4    /* images below a disk's own */
 #define MACHINE_NAME_MAX    64   /* with NUL */
 #define MACHINE_CMDLINE_MAX 4096 /* with NUL */
 #define MACHINE_SERIAL_MAX  21   /* virtio 1.2 §5.2.6.1: 20 bytes, and NUL */
@@ -36,9 +37,20 @@ enum machine_sandbox { MACHINE_SANDBOX_ON, MACHINE_SANDBOX_LOG, MACHINE_SANDBOX_
 
 enum machine_console_device { MACHINE_CONSOLE_SERIAL, MACHINE_CONSOLE_VIRTIO };
 
+enum machine_disk_format { MACHINE_DISK_RAW, MACHINE_DISK_QCOW2 };
+
+/* An image below another, for reading only: what that one does not have is there. */
+struct machine_backing {
+    int32_t fd;
+    uint8_t format; /* enum machine_disk_format */
+};
+
 struct machine_disk {
     char name[MACHINE_NAME_MAX];
     int32_t fd;
+    uint8_t format; /* enum machine_disk_format */
+    uint8_t backing_count;
+    struct machine_backing backing[MACHINE_BACKING_MAX]; /* the uppermost first */
     uint8_t readonly;
     uint8_t direct;       /* fd was opened O_DIRECT */
     uint8_t block_device; /* else a regular file */

@@ -74,8 +74,11 @@ static void pass_fds(const struct machine_config *config, int config_fd)
     pass_fd(config->console_out_fd);
     pass_fd(config->control_fd);
     pass_fd(config->termination_fd);
-    for (unsigned i = 0; i < config->disk_count; i++)
+    for (unsigned i = 0; i < config->disk_count; i++) {
         pass_fd(config->disk[i].fd);
+        for (unsigned k = 0; k < config->disk[i].backing_count; k++)
+            pass_fd(config->disk[i].backing[k].fd);
+    }
     for (unsigned i = 0; i < config->net_count; i++)
         pass_fd(config->net[i].tap_fd);
     for (unsigned i = 0; i < config->keep_fd_count; i++)

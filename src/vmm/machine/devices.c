@@ -5,6 +5,7 @@
  */
 #include "devices.h"
 #include "../sandbox/sandbox.h"
+#include "disk_image.h"
 #include "machine.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
@@ -205,13 +206,7 @@ static int create_disk(struct machine_devices *d, const struct machine_disk *con
 {
     struct machine *m = d->machine;
     struct image *image = &d->image[d->image_count];
-    struct image_config image_config = {
-        .fd = config->fd,
-        .format = IMAGE_FORMAT_RAW,
-        .readonly = config->readonly,
-        .discard = config->discard,
-    };
-    int r = image_init(image, &image_config, err);
+    int r = disk_image_init(image, config, err);
     if (r < 0)
         return error_wrap(err, "disk '%s'", config->name);
     d->image_count++;

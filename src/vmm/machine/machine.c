@@ -18,6 +18,7 @@
 #define TRIPLE_FAULT_MAX    5
 #define CONSOLE_FLUSH_MS    1000
 #define CONTROL_FLUSH_MS    200
+#define QCOW2_ROOM          (UINT64_C(64) << 20)
 #define TERMINATION_MAX     65536 /* bytes: more than the termination message's file ever holds */
 
 const char *machine_state_name(enum machine_state state)
@@ -428,8 +429,18 @@ static bool is_regular_file(int fd)
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* A qcow2 image has tables beside the data, and maybe snapshots: bounded, not exact. */
+static uint64_t largest_file(const struct image *image)
+{
+    struct stat st;
+    uint64_t size = image->geometry.size;
+    if (image->format == IMAGE_FORMAT_RAW || fstat(image->fd, &st) < 0)
+        return size;
+    return (uint64_t)st.st_size + size + size / 16 + QCOW2_ROOM;
+}
+
 /*
- * A monitor that was taken over shall not fill the host's file system by way of a raw disk: nothing
+ * A monitor that was taken over shall not fill the host's file system by way of a disk: nothing
  * grows beyond the largest. The limit is the process's, so not where log or console are files,
  * which may become as long as they like. After all of guest RAM, which may be a file, has its size.
  */
@@ -439,7 +450,7 @@ static int limit_file_size(struct machine *m, struct error *err)
         return 0;
     uint64_t largest = TERMINATION_MAX;
     for (unsigned i = 0; i < m->devices.image_count; i++) {
-        uint64_t size = m->devices.image[i].geometry.size;
+        uint64_t size = largest_file(&m->devices.image[i]);
         if (size > largest)
             largest = size;
     }

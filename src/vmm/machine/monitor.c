@@ -86,8 +86,11 @@ static size_t list_fds(int *fds, int config_fd, int signal_fd)
                          config.termination_fd};
     for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
         fds[n++] = fixed[i];
-    for (unsigned i = 0; i < config.disk_count; i++)
+    for (unsigned i = 0; i < config.disk_count; i++) {
         fds[n++] = config.disk[i].fd;
+        for (unsigned k = 0; k < config.disk[i].backing_count; k++)
+            fds[n++] = config.disk[i].backing[k].fd;
+    }
     for (unsigned i = 0; i < config.net_count; i++)
         fds[n++] = config.net[i].tap_fd;
     for (unsigned i = 0; i < config.keep_fd_count; i++)
@@ -158,7 +161,7 @@ int main(int argc, char **argv)
     int signal_fd = open_signals(&err);
     if (signal_fd < 0)
         return fail(&err);
-    int fds[16 + MACHINE_DISK_MAX + MACHINE_NET_MAX + MACHINE_KEEP_MAX];
+    int fds[16 + MACHINE_DISK_MAX * (1 + MACHINE_BACKING_MAX) + MACHINE_NET_MAX + MACHINE_KEEP_MAX];
     struct sandbox_config sandbox = {
         .mode = config.sandbox,
         .keep_fds = fds,

@@ -59,6 +59,15 @@ static void write_devices(struct json_writer *w)
         json_write_object(w, NULL);
         json_write_string(w, "name", d->name);
         json_write_int64(w, "fd", d->fd);
+        json_write_bool(w, "qcow2", d->format == MACHINE_DISK_QCOW2);
+        json_write_array(w, "backing");
+        for (unsigned k = 0; k < d->backing_count; k++) {
+            json_write_object(w, NULL);
+            json_write_int64(w, "fd", d->backing[k].fd);
+            json_write_bool(w, "qcow2", d->backing[k].format == MACHINE_DISK_QCOW2);
+            json_write_end(w);
+        }
+        json_write_end(w);
         json_write_bool(w, "readonly", d->readonly);
         json_write_bool(w, "direct", d->direct);
         json_write_bool(w, "discard", d->discard);
