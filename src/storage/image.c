@@ -7,6 +7,7 @@
  * BLKDISCARD and BLKZEROOUT (block devices).
  */
 #include "image.h"
+#include "qcow2_open.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -104,10 +105,21 @@ static void init_rmw_lock(struct image *img)
     pthread_rwlockattr_destroy(&attr);
 }
 
+/* Requests go to both, so they are as the stricter one wants them. */
+static void align_with(struct image_geometry *g, const struct image_geometry *below)
+{
+    if (below->mem_align > g->mem_align)
+        g->mem_align = below->mem_align;
+    if (below->offset_align > g->offset_align)
+        g->offset_align = below->offset_align;
+}
+
 int image_init(struct image *img, const struct image_config *config, struct error *err)
 {
-    if (config->format != IMAGE_FORMAT_RAW)
+    if (config->format != IMAGE_FORMAT_RAW && config->format != IMAGE_FORMAT_QCOW2)
         return error_set(err, ENOTSUP, "disk format %d is not supported", (int)config->format);
+    if (config->format == IMAGE_FORMAT_RAW && config->backing != NULL)
+        return error_set(err, EINVAL, "a raw image lies on no other");
     struct image_geometry geometry;
     int r = image_geometry_read(config->fd, config->format, &geometry, err);
     if (r < 0)
@@ -132,6 +144,14 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     atomic_init(&img->can_punch, true);
     atomic_init(&img->can_zero, true);
     atomic_init(&img->flush_error, 0);
+    if (config->backing != NULL)
+        align_with(&img->geometry, &config->backing->geometry);
+    if (config->format == IMAGE_FORMAT_QCOW2) {
+        r = qcow2_open(img, config->backing != NULL, err);
+        if (r < 0)
+            return r;
+    }
+    img->backing = config->backing;
     init_rmw_lock(img);
     return 0;
 }
