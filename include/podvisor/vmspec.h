@@ -92,7 +92,7 @@ enum vmspec_volume_kind {
     VMSPEC_VOLUME_EPHEMERAL, /* a copy on write over a PVC */
     VMSPEC_VOLUME_CONTAINER_DISK,
     VMSPEC_VOLUME_EMPTY_DISK,
-    VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD,
+    VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD, /* from here to SYSPREP: vmspec_volume_is_files() */
     VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE,
     VMSPEC_VOLUME_CONFIG_MAP,
     VMSPEC_VOLUME_SECRET,
@@ -307,8 +307,14 @@ static inline const struct vmspec_volume *vmspec_disk_volume(const struct vmspec
     return &spec->volumes.item[disk->volume];
 }
 
+/* The machine's name among others, for free(): an RFC 1123 label from its host name or name. */
+char *vmspec_hostname(const struct vmspec *spec);
+
 /* "hostDisk", "containerDisk"...: the manifest's word. */
 const char *vmspec_volume_kind_name(enum vmspec_volume_kind kind);
+
+/* A disk of files, made at the start: cloud-init, configMap, secret, downwardAPI... */
+bool vmspec_volume_is_files(const struct vmspec_volume *volume);
 
 /*
  * The address of an interface: the one given, or a locally administered one derived from the

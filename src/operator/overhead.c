@@ -9,14 +9,41 @@
 #define OVERHEAD_VCPU   (MIB / 4)
 #define OVERHEAD_DEVICE (MIB / 4) /* rings, buffers and a thread's stack for a disk or a card */
 
+/* What a config map or a secret can hold: the disk that is made of it is memory. */
+#define OVERHEAD_OBJECT MIB
+
 /* 8 bytes for each 4 KiB twice: what maps the guest for the processor, and for the process. */
 #define PAGE_TABLE_SHARE 256
+
+static unsigned objects_of(const struct vmspec_volume *volume)
+{
+    switch (volume->kind) {
+    case VMSPEC_VOLUME_CONFIG_MAP:
+    case VMSPEC_VOLUME_SECRET:
+    case VMSPEC_VOLUME_SYSPREP:
+        return 1;
+    case VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD:
+    case VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE:
+        return (volume->cloud_init.user_data_secret != NULL ? 1u : 0u) +
+               (volume->cloud_init.network_data_secret != NULL ? 1u : 0u);
+    default:
+        return 0;
+    }
+}
+
+static uint64_t objects(const struct vmspec *spec)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < spec->volumes.count; i++)
+        count += objects_of(&spec->volumes.item[i]);
+    return count;
+}
 
 uint64_t memory_overhead(const struct vmspec *spec)
 {
     return OVERHEAD_FIXED + spec->cpu.count * OVERHEAD_VCPU +
            (spec->disks.count + spec->interfaces.count) * OVERHEAD_DEVICE +
-           spec->memory.guest / PAGE_TABLE_SHARE;
+           objects(spec) * OVERHEAD_OBJECT + spec->memory.guest / PAGE_TABLE_SHARE;
 }
 
 uint64_t memory_request(const struct vmspec *spec)

@@ -66,17 +66,6 @@ char *pod_volume_container(const char *volume)
     return hashed_name("volume", volume, volume, POD_LABEL_MAX);
 }
 
-char *pod_hostname(const struct vmspec *spec)
-{
-    const char *name = spec->hostname != NULL ? spec->hostname : spec->name;
-    size_t len = strcspn(name, ".");
-    if (len > POD_LABEL_MAX)
-        len = POD_LABEL_MAX;
-    while (len > 1 && name[len - 1] == '-')
-        len--;
-    return xasprintf("%.*s", (int)len, name);
-}
-
 bool pod_has_images(const struct vmspec *spec)
 {
     if (spec->kernel.given && spec->kernel.image != NULL)
@@ -171,7 +160,7 @@ static void put_labels(cJSON *meta, const struct pod_input *input)
 {
     cJSON *labels = tree_put(meta, "labels", tree_object());
     const char *name = kube_name(input->vmi);
-    cleanup_free char *hostname = pod_hostname(input->spec);
+    cleanup_free char *hostname = vmspec_hostname(input->spec);
     cleanup_free char *id =
         strlen(name) <= POD_LABEL_MAX ? xstrdup(name) : hashed_name("", name, name, POD_LABEL_MAX);
     tree_put_members(labels, kube_path(input->vmi, "metadata.labels"));
@@ -324,6 +313,7 @@ static cJSON *render_volumes(const struct pod_input *input)
         else if (volume->kind == VMSPEC_VOLUME_HOST_DISK)
             put_host_folder(numbered_volume(volumes, i), volume);
     }
+    pod_add_file_volumes(spec, volumes);
     return volumes;
 }
 
@@ -353,9 +343,12 @@ static void put_containers(cJSON *pod, const struct pod_input *input)
     pod_add_image_servers(input, containers);
 }
 
-static void put_service_account(cJSON *pod, const cJSON *vmi)
+/* No token comes of itself, in no container: a volume that asks for one gets it in compute. */
+static void put_service_account(cJSON *pod, const struct pod_input *input)
 {
-    const char *name = tree_text(kube_path(vmi, "spec.serviceAccountName"), NULL);
+    const char *name = tree_text(kube_path(input->vmi, "spec.serviceAccountName"), NULL);
+    if (name == NULL)
+        name = pod_account(input->spec);
     if (name != NULL)
         tree_put_string(pod, "serviceAccountName", name);
     tree_put_bool(pod, "automountServiceAccountToken", false);
@@ -368,13 +361,13 @@ cJSON *pod_render(const struct pod_input *input)
     tree_put_string(object, "kind", "Pod");
     tree_put(object, "metadata", render_metadata(input));
     cJSON *pod = tree_put(object, "spec", tree_object());
-    cleanup_free char *hostname = pod_hostname(input->spec);
+    cleanup_free char *hostname = vmspec_hostname(input->spec);
     tree_put_string(pod, "hostname", hostname);
     tree_put_string(pod, "restartPolicy", "Never");
     tree_put_bool(pod, "enableServiceLinks", false);
     tree_put_int(pod, "terminationGracePeriodSeconds",
                  (int64_t)input->spec->grace_period_seconds + POD_GRACE_EXTRA);
-    put_service_account(pod, input->vmi);
+    put_service_account(pod, input);
     put_scheduling(pod, input);
     put_pull_secrets(pod, input->spec);
     tree_put(pod, "securityContext", render_security());

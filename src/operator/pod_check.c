@@ -117,13 +117,15 @@ static void check_volumes(const struct pod_config *config, const struct vmspec *
             snprintf(path, sizeof(path), "%s.volumes[%zu].hostDisk", prefix(spec), n);
             check_host_disk(config, volume, path, diag);
         }
-        if (is_supported(volume->kind))
+        if (is_supported(volume->kind) || vmspec_volume_is_files(volume))
             continue;
         snprintf(path, sizeof(path), "%s.volumes[%zu].%s", prefix(spec), n,
                  vmspec_volume_kind_name(volume->kind));
         vmspec_diagnose(diag, VMSPEC_ERROR, path,
                         "is not supported in a cluster yet; persistentVolumeClaim, dataVolume, "
-                        "containerDisk, emptyDisk and hostDisk are");
+                        "containerDisk, emptyDisk, hostDisk, cloudInitNoCloud, "
+                        "cloudInitConfigDrive, configMap, secret, downwardAPI, serviceAccount and "
+                        "sysprep are");
     }
 }
 

@@ -228,5 +228,6 @@ cJSON *pod_compute(const struct pod_input *input)
     if (pod_has_network(input->spec))
         pod_mount(container, "net", PATH_NET, true);
     put_volumes(container, input);
+    pod_mount_files(input->spec, container);
     return container;
 }

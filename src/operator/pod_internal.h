@@ -26,9 +26,6 @@ const struct pod_claim *pod_claim_of(const struct pod_input *input,
 /* hostDisk: how much of an absolute path is its folder. */
 int pod_host_folder_length(const char *path);
 
-/* The host name inside the machine and of the pod, for free(): an RFC 1123 label. */
-char *pod_hostname(const struct vmspec *spec);
-
 /* A container with name, image, pull policy (NULL: default) and the restricted security context. */
 cJSON *pod_container(const char *name, const char *image, const char *pull_policy);
 /*
@@ -39,6 +36,12 @@ char *pod_literal(const char *text);
 void pod_mount(cJSON *container, const char *volume, const char *path, bool readonly);
 /* resources.requests and limits of a helper that does next to nothing. */
 void pod_small_resources(cJSON *container);
+
+/* pod_files.c: the volumes that vmm makes disks of files from, and their places in compute. */
+void pod_add_file_volumes(const struct vmspec *spec, cJSON *volumes);
+void pod_mount_files(const struct vmspec *spec, cJSON *container);
+/* The service account that a volume names; NULL: none does. */
+const char *pod_account(const struct vmspec *spec);
 
 /* pod_compute.c, pod_network.c, pod_images.c: the containers. */
 cJSON *pod_compute(const struct pod_input *input);

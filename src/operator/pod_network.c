@@ -48,7 +48,7 @@ cJSON *pod_podnet(const struct pod_input *input)
     cJSON *container =
         pod_container("podnet", input->config->launcher_image, input->config->launcher_pull_policy);
     cJSON *command = tree_put(container, "command", tree_array());
-    cleanup_free char *hostname = pod_hostname(spec);
+    cleanup_free char *hostname = vmspec_hostname(spec);
     const char *const words[] = {"/usr/bin/podnet", "--lease-dir", PATH_NET, "--uid", "107",
                                  "--hostname",      hostname};
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)

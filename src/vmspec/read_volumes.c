@@ -8,7 +8,8 @@
 #include <podvisor/str.h>
 #include <string.h>
 
-#define CLOUD_INIT_MAX 2048 /* bytes inline; more goes into a secret */
+#define CLOUD_INIT_MAX   2048 /* bytes inline; more goes into a secret */
+#define VOLUME_LABEL_MAX 32
 
 struct source {
     const char *key;
@@ -163,9 +164,24 @@ static void read_cloud_init(struct reader *r, struct vmspec_volume *v, const str
                PATH_TEXT(path));
 }
 
+/* What an ISO 9660 volume can be called, by ECMA-119 §8.4.7 with the characters that everybody
+ * uses. */
+static bool is_label(const char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < 0x20 || text[i] > 0x7e)
+            return false;
+    }
+    return len <= VOLUME_LABEL_MAX;
+}
+
 static void read_files(struct reader *r, struct vmspec_volume *v, const struct json_path *path)
 {
     v->files.label = copy_text(v->source, "volumeLabel");
+    if (v->files.label != NULL && !is_label(v->files.label))
+        report(r, VMSPEC_ERROR, AT_KEY(path, "volumeLabel"),
+               "must have at most %d ASCII characters", VOLUME_LABEL_MAX);
     v->files.optional = read_flag(v->source, "optional", false);
     if (v->kind == VMSPEC_VOLUME_CONFIG_MAP)
         v->files.name = copy_required(r, v->source, "name", path);
@@ -211,6 +227,12 @@ const char *vmspec_volume_kind_name(enum vmspec_volume_kind kind)
             return sources[i].key;
     }
     return "unsupported";
+}
+
+bool vmspec_volume_is_files(const struct vmspec_volume *volume)
+{
+    return volume->kind >= VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD &&
+           volume->kind <= VMSPEC_VOLUME_SYSPREP;
 }
 
 static void read_source(struct reader *r, struct vmspec_volume *v, const cJSON *obj,

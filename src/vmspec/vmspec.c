@@ -12,6 +12,8 @@
 #include <podvisor/yaml.h>
 #include <string.h>
 
+#define DNS_LABEL_MAX 63 /* RFC 1123 */
+
 static void volume_done(struct vmspec_volume *v)
 {
     free(v->name);
@@ -260,4 +262,15 @@ int vmspec_from_yaml(const char *text, size_t len, struct vmspec **ret,
         vmspec_diagnose(diag, VMSPEC_ERROR, "",
                         "no VirtualMachine or VirtualMachineInstance of kubevirt.io is in it");
     return diag->errors > 0 ? summarise(diag, err) : vmspec_from_object(machine, ret, diag, err);
+}
+
+char *vmspec_hostname(const struct vmspec *spec)
+{
+    const char *name = spec->hostname != NULL ? spec->hostname : spec->name;
+    size_t len = strcspn(name, ".");
+    if (len > DNS_LABEL_MAX)
+        len = DNS_LABEL_MAX;
+    while (len > 1 && name[len - 1] == '-')
+        len--;
+    return xasprintf("%.*s", (int)len, name);
 }

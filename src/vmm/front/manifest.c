@@ -136,10 +136,17 @@ static int read_kernel(struct plan *plan, const struct vmspec *spec,
     return 0;
 }
 
-static bool is_cloud_init(enum vmspec_volume_kind kind)
+static bool is_cloud_init(const struct vmspec_volume *volume)
 {
-    return kind == VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD ||
-           kind == VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE;
+    return volume->kind == VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD ||
+           volume->kind == VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE;
+}
+
+/* Cloud-init whose data is all in the manifest. */
+static bool is_inline(const struct vmspec_volume *volume)
+{
+    return is_cloud_init(volume) && volume->cloud_init.user_data_secret == NULL &&
+           volume->cloud_init.network_data_secret == NULL;
 }
 
 static int read_pod_volume(struct plan_disk *disk, const struct vmspec *spec,
@@ -174,10 +181,14 @@ static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
         disk->capacity = volume->empty_disk.capacity;
         return 0;
     default:
+        if (is_inline(volume)) {
+            disk->source = PLAN_SEED;
+            return 0;
+        }
         error_set(err, EINVAL, "%s.volumes[%zu].%s: only a cluster can provide it",
                   spec_prefix(spec), from->volume, vmspec_volume_kind_name(volume->kind));
         error_hint(err, "give a file for it: --disk name=%s,path=FILE", from->name);
-        if (is_cloud_init(volume->kind))
+        if (is_cloud_init(volume))
             return error_hint(err, "`cloud-localds` makes one from user data");
         return -EINVAL;
     }
@@ -205,6 +216,8 @@ static int read_disk(struct plan *plan, const struct vmspec *spec, const struct 
         .discard = true,
         .logical_block_size = from->logical_block_size,
         .physical_block_size = from->physical_block_size,
+        .spec = spec,
+        .volume = vmspec_disk_volume(spec, from),
     };
     int r = plan_copy(disk->name, sizeof(disk->name), from->name, "disk's name", err);
     if (r < 0)

@@ -2,6 +2,7 @@
 /* Disks: opening, locking, measuring, and making those that a manifest asks to be made. */
 #include "image_file.h"
 #include "open.h"
+#include "seed.h"
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
@@ -111,6 +112,23 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
     return r;
 }
 
+static int make_seed(const struct plan_disk *disk, struct machine_disk *ret, struct error *err)
+{
+    struct image_geometry geometry;
+    cleanup_close int fd = -1;
+    int r = seed_make(disk, &fd, err);
+    if (r == 0)
+        r = image_geometry_read(fd, IMAGE_FORMAT_RAW, &geometry, err);
+    if (r == 0)
+        r = fill_disk(disk, fd, &geometry, ret, err);
+    if (r < 0)
+        return error_wrap(err, "%s", disk->name);
+    ret->readonly = true;
+    ret->discard = false;
+    steal_fd(&fd);
+    return 0;
+}
+
 /* A symbolic link that leads nowhere is there: it is refused, not written through. */
 static bool must_create(const struct plan_disk *disk)
 {
@@ -125,7 +143,11 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
     for (unsigned i = 0; i < plan->disk_count; i++) {
         config->disk[i].fd = -1;
         bool later = plan->disk[i].source == PLAN_IMAGE || must_create(&plan->disk[i]);
-        int r = later ? 0 : open_disk(plan, &plan->disk[i], &config->disk[i], err);
+        int r = 0;
+        if (plan->disk[i].source == PLAN_SEED)
+            r = make_seed(&plan->disk[i], &config->disk[i], err);
+        else if (!later)
+            r = open_disk(plan, &plan->disk[i], &config->disk[i], err);
         if (r < 0)
             return r;
     }

@@ -7,6 +7,7 @@
 #define PODVISOR_FRONT_PLAN_H
 
 #include "options.h"
+#include <podvisor/vmspec.h>
 
 #define PLAN_PATH_MAX 4096
 #define TAP_NAME_MAX  16 /* IFNAMSIZ, with NUL */
@@ -23,13 +24,17 @@ enum plan_source {
     PLAN_CLAIM_BLOCK, /* the block device of a pod's volume */
     PLAN_HOST_FILE,   /* as PLAN_CLAIM_FILE in a folder of the node; made with `capacity` */
     PLAN_IMAGE,       /* a file of a container image, by descriptor: images.h */
+    PLAN_SEED,        /* made of files at the start: seed.h */
 };
 
 struct plan_disk {
     char name[MACHINE_NAME_MAX];
     enum plan_source source;
-    char path[PLAN_PATH_MAX]; /* unless PLAN_TEMPORARY or PLAN_IMAGE */
-    const char *image;        /* PLAN_IMAGE: the image's name */
+    char path[PLAN_PATH_MAX];  /* unless PLAN_TEMPORARY or PLAN_IMAGE; PLAN_SEED: the folder of the
+                                  volume's files in a pod, "" elsewhere */
+    const char *image;         /* PLAN_IMAGE: the image's name */
+    const struct vmspec *spec; /* PLAN_SEED: the manifest, and its volume; borrowed */
+    const struct vmspec_volume *volume;
     bool readonly, direct, discard, shared;
     bool create;       /* make a sparse file of `capacity` if there is none */
     uint64_t capacity; /* bytes; 0: whatever the file has. PLAN_CLAIM_FILE: the claim's */

@@ -99,6 +99,17 @@ static int place_empty_disk(const struct vmspec_volume *volume, struct plan_disk
     return plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
 }
 
+static int place_other(const struct vmspec_volume *volume, struct plan_disk *disk,
+                       struct error *err)
+{
+    char path[PLAN_PATH_MAX];
+    if (!vmspec_volume_is_files(volume))
+        return error_set(err, ENOTSUP, "volumes of this kind are not supported in a pod yet");
+    snprintf(path, sizeof(path), POD_VOLUMES "/%s", volume->name);
+    disk->source = PLAN_SEED;
+    return plan_copy(disk->path, sizeof(disk->path), path, "volume's folder", err);
+}
+
 int pod_place_volume(const struct run_options *options, const struct vmspec_volume *volume,
                      struct plan_disk *disk, struct error *err)
 {
@@ -118,7 +129,7 @@ int pod_place_volume(const struct run_options *options, const struct vmspec_volu
     case VMSPEC_VOLUME_EMPTY_DISK:
         return place_empty_disk(volume, disk, err);
     default:
-        return error_set(err, ENOTSUP, "volumes of this kind are not supported in a pod yet");
+        return place_other(volume, disk, err);
     }
 }
 

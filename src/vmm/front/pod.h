@@ -12,7 +12,7 @@
 
 #define POD_CONTROL     "/run/podvisor/vmm/control"
 #define POD_IMAGES      "/run/podvisor/vmm/images"
-#define POD_VOLUMES     "/run/podvisor/volumes" /* <volume>/disk.img */
+#define POD_VOLUMES     "/run/podvisor/volumes" /* <volume>/disk.img, or <volume>/ with files */
 #define POD_DEVICES     "/dev/disks"            /* <volume> */
 #define POD_TERMINATION "/dev/termination-log"
 

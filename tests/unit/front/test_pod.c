@@ -95,8 +95,12 @@ START_TEST(volumes)
     ck_assert_uint_eq(plan.disk[0].capacity, 1 << 20);
     ck_assert(plan.disk[0].create && !plan.disk[0].shared);
     ck_assert_str_eq(plan.holder, "machine /web");
-    must_fail(VMI("", ",\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}}]"),
-              "spec.volumes[0].configMap: volumes of this kind are not supported in a pod yet");
+    must_make(VMI("", ",\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}}]"));
+    ck_assert_int_eq(plan.disk[0].source, PLAN_SEED);
+    ck_assert_str_eq(plan.disk[0].path, "/run/podvisor/volumes/c");
+    must_fail(VMI("", ",\"volumes\":[{\"name\":\"c\",\"ephemeral\":{\"persistentVolumeClaim\":{"
+                      "\"claimName\":\"x\"}}}]"),
+              "spec.volumes[0].ephemeral: volumes of this kind are not supported in a pod yet");
     options.disk_count = 1;
     options.disk[0] = (struct disk_option){.name = "root", .path = "/mine"};
     must_make(

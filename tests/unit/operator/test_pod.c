@@ -363,13 +363,81 @@ START_TEST(test_volumes)
 }
 END_TEST
 
+static const cJSON *volume_named(const cJSON *pod, const char *name)
+{
+    json_for_each (volume, kube_path(pod, "spec.volumes")) {
+        if (strcmp(kit_text(volume, "name"), name) == 0)
+            return volume;
+    }
+    ck_abort_msg("there is no volume %s", name);
+    return NULL;
+}
+
+/* Where compute has a volume; "" nowhere. No other container may have what holds secrets. */
+static const char *place_of(const cJSON *pod, const char *name)
+{
+    const char *found = "";
+    json_for_each (container, kube_path(pod, "spec.containers")) {
+        bool compute = strcmp(kit_text(container, "name"), "compute") == 0;
+        json_for_each (mount, json_get(container, "volumeMounts")) {
+            if (strcmp(kit_text(mount, "name"), name) != 0)
+                continue;
+            ck_assert(compute);
+            expect(mount, "readOnly", "true");
+            found = kit_text(mount, "mountPath");
+        }
+    }
+    return found;
+}
+
+START_TEST(test_files)
+{
+    static const char *const places[][2] = {
+        {"volume0-userdata", "/run/podvisor/volumes/seed/userdata"},
+        {"volume0-networkdata", "/run/podvisor/volumes/seed/networkdata"},
+        {"volume2", "/run/podvisor/volumes/cfg"},
+        {"volume3", "/run/podvisor/volumes/sec"},
+        {"volume4", "/run/podvisor/volumes/api"},
+        {"volume5", "/run/podvisor/volumes/account"},
+        {"volume6", "/run/podvisor/volumes/win"},
+    };
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "volumes",
+             kit_yaml("- {name: seed, cloudInitNoCloud: {secretRef: {name: user},"
+                      " networkDataSecretRef: {name: net}}}\n"
+                      "- {name: inline, cloudInitConfigDrive: {userData: x}}\n"
+                      "- {name: cfg, configMap: {name: settings, optional: true}}\n"
+                      "- {name: sec, secret: {secretName: passwords}}\n"
+                      "- {name: api, downwardAPI: {fields: [{path: labels,"
+                      " fieldRef: {fieldPath: metadata.labels}}]}}\n"
+                      "- {name: account, serviceAccount: {serviceAccountName: robot}}\n"
+                      "- {name: win, sysprep: {configMap: {name: unattend}}}\n"));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        ck_assert_str_eq(place_of(pod, places[i][0]), places[i][1]);
+    expect(volume_named(pod, "volume0-userdata"), "secret", "{\"secretName\":\"user\"}");
+    expect(volume_named(pod, "volume0-networkdata"), "secret.secretName", "net");
+    expect(volume_named(pod, "volume2"), "configMap", "{\"name\":\"settings\",\"optional\":true}");
+    expect(volume_named(pod, "volume3"), "secret", "{\"secretName\":\"passwords\"}");
+    expect(volume_named(pod, "volume4"), "downwardAPI.items[0].path", "labels");
+    expect(volume_named(pod, "volume6"), "configMap.name", "unattend");
+    const cJSON *account = volume_named(pod, "volume5");
+    expect(account, "projected.sources[0].serviceAccountToken.path", "token");
+    expect(account, "projected.sources[1].configMap.name", "kube-root-ca.crt");
+    expect(account, "projected.sources[2].downwardAPI.items[0].path", "namespace");
+    expect(pod, "spec.serviceAccountName", "robot");
+    expect(pod, "spec.automountServiceAccountToken", "false");
+}
+END_TEST
+
 static const struct {
     const char *member, *value; /* of spec.domain, or of spec */
     const char *path;           /* NULL: fine */
 } checks[] = {
     {"volumes", "[]", NULL},
     {"volumes", "[{name: a, emptyDisk: {capacity: 1Mi}}]", NULL},
-    {"volumes", "[{name: a, cloudInitNoCloud: {userData: x}}]", "spec.volumes[0].cloudInitNoCloud"},
+    {"volumes", "[{name: a, cloudInitNoCloud: {userData: x}}]", NULL},
+    {"volumes", "[{name: a, sysprep: {secret: {name: x}}}]", NULL},
     {"volumes", "[{name: a, hostDisk: {path: /x, type: Disk}}]", "spec.volumes[0].hostDisk"},
     {"networks", "[{name: default, multus: {networkName: x}}]", "spec.networks[0]"},
     {"domain", "{memory: {guest: 64Mi}, devices: {interfaces: [{name: default, bridge: {}}]}}",
@@ -563,6 +631,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_sizes, 0, sizeof(sizes) / sizeof(sizes[0]));
     tcase_add_test(tcase, test_huge_pages);
     tcase_add_test(tcase, test_volumes);
+    tcase_add_test(tcase, test_files);
     tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
     tcase_add_loop_test(tcase, test_host_disk_check, 0, ARRAY_SIZE(host_disks));
     tcase_add_test(tcase, test_host_disk);
