@@ -306,7 +306,7 @@ static const struct {
      "{name: b, serviceAccount: {serviceAccountName: s}}]",
      "", "", ERROR, "spec.volumes", "spec.volumes must have max one serviceAccount volume set"},
     {"volumes: [{name: a, secret: {secretName: s, volumeLabel: "
-     "123456789012345678901234567890123}}]",
+     "x23456789012345678901234567890123}}]",
      "", "", ERROR, "spec.volumes[0].secret.volumeLabel", "must have at most 32 ASCII characters"},
     {"volumes: [{name: a, configMap: {name: c, volumeLabel: \xc3\xa4}}]", "", "", ERROR,
      "spec.volumes[0].configMap.volumeLabel", "must have at most 32 ASCII characters"},
