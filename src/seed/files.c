@@ -157,7 +157,7 @@ int seed_read_folder(const char *folder, struct seed_files *files, struct error 
     size_t before = files->list.count;
     int r = -ENOENT;
     for (unsigned i = 0; i < ATTEMPTS && r == -ENOENT; i++) {
-        int fd;
+        int fd = -1;
         keep(files, before);
         r = open_version(folder, &fd, err);
         if (r == 0)

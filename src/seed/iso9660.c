@@ -304,6 +304,12 @@ static void place(struct image *im)
     im->sectors += im->sectors % IMAGE_UNIT;
 }
 
+/* Part of a field: no text that ends with NUL. */
+static void put_bytes(uint8_t *at, const void *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+}
+
 /* A text field, filled up with spaces: ASCII, or big-endian UCS-2 of as many bytes. */
 static void put_text(uint8_t *at, size_t size, enum iso_tree tree, const char *text)
 {
@@ -317,7 +323,7 @@ static void put_text(uint8_t *at, size_t size, enum iso_tree tree, const char *t
 /* ECMA-119 §8.4.26.1; no time is sixteen zeros as digits. */
 static void put_long_time(uint8_t *at, bool given)
 {
-    memcpy(at, given ? "2000010100000000" : "0000000000000000", 16);
+    put_bytes(at, given ? "2000010100000000" : "0000000000000000", 16);
 }
 
 /* ECMA-119 §8.4 and §8.5, and of Joliet the escape sequence of UCS-2 level 3. */
@@ -330,13 +336,13 @@ static void make_descriptor(const struct image *im, enum iso_tree tree)
     uint8_t *at = im->bytes + (size_t)(FIRST_DESCRIPTOR + tree) * ISO_SECTOR;
     uint8_t record[RECORD_MAX];
     at[0] = tree == ISO_PRIMARY ? 1 : 2;
-    memcpy(at + 1, "CD001\1", 6);
+    put_bytes(at + 1, "CD001\1", 6);
     for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
         put_text(at + empty[i].offset, empty[i].size, tree, "");
     put_text(at + 40, 32, tree, im->label);
     put32both(at + 80, im->sectors);
     if (tree == ISO_JOLIET)
-        memcpy(at + 88, "%/E", 3);
+        put_bytes(at + 88, "%/E", 3);
     put16both(at + 120, 1);
     put16both(at + 124, 1);
     put16both(at + 128, ISO_SECTOR);
@@ -358,10 +364,7 @@ static void make_image(struct image *im)
 {
     make_descriptor(im, ISO_PRIMARY);
     make_descriptor(im, ISO_JOLIET);
-    memcpy(im->bytes + (size_t)(FIRST_DESCRIPTOR + 2) * ISO_SECTOR,
-           "\xff"
-           "CD001\1",
-           7);
+    put_bytes(im->bytes + (size_t)(FIRST_DESCRIPTOR + 2) * ISO_SECTOR, "\377CD001\1", 7);
     for (unsigned tree = 0; tree < ISO_TREES; tree++) {
         make_path_table(im, tree);
         for (size_t i = 0; i < im->forest.folders[tree].count; i++)

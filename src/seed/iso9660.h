@@ -24,7 +24,7 @@
 #define ISO_DATA_MAX  (8u << 20) /* bytes of all files: eight times what a Secret can hold */
 
 /* The first sectors are zero (ECMA-119 §6.2.1): who copies an image may leave a hole there. */
-#define ISO_SYSTEM_AREA (16 * ISO_SECTOR)
+#define ISO_SYSTEM_AREA ((size_t)16 * ISO_SECTOR)
 
 struct iso_file {
     char *path; /* relative, '/' between names; folders come of themselves */

@@ -86,7 +86,9 @@ static char d_character(char c)
 {
     if (c >= 'a' && c <= 'z')
         return (char)(c - 'a' + 'A');
-    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ? c : '_';
+    if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+        return c;
+    return '_';
 }
 
 /* "USER0003.TXT;1", level 1: for readers that know neither Rock Ridge nor Joliet. */
@@ -95,8 +97,9 @@ static void name_primary(struct iso_node *node, unsigned number)
     char id[32];
     const char *dot = node->file != NULL ? strrchr(node->name, '.') : NULL;
     size_t len = dot != NULL ? (size_t)(dot - node->name) : strlen(node->name);
-    for (size_t i = 0; i < 4; i++)
-        id[i] = i < len ? d_character(node->name[i]) : '_';
+    memset(id, '_', 4);
+    for (size_t i = 0; i < 4 && i < len; i++)
+        id[i] = d_character(node->name[i]);
     size_t n = 4 + (size_t)snprintf(id + 4, sizeof(id) - 4, "%04u", number);
     if (node->file != NULL) {
         id[n++] = '.';

@@ -162,7 +162,7 @@ int seed_make(const struct plan_disk *disk, int *ret_fd, struct error *err)
     const struct vmspec_volume *volume = disk->volume;
     cleanup_seed_files struct seed_files files = {0};
     cleanup_free uint8_t *image = NULL;
-    size_t len;
+    size_t len = 0;
     bool cloud_init = volume->kind == VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD ||
                       volume->kind == VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE;
     bool is_public =

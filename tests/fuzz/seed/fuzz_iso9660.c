@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct iso_file *file = &files[count];
         file->path = take_path(&data, &size, count > 0 ? files[count - 1].path : NULL);
         take(&data, &size, units, 2);
-        file->len = (size_t)((units[0] | (units[1] & 1) << 8) * UNIT);
+        file->len = (units[0] | (size_t)(units[1] & 1) << 8) * UNIT;
         file->data = xcalloc(file->len + 1, 1);
         memset(file->data, (int)count + 1, file->len);
         count++;

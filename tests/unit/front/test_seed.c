@@ -17,9 +17,12 @@ static struct plan_disk disk;
 
 #define META "{\"instance-id\":\"ab000000-0000-0000-0000-000000000000\",\"local-hostname\":\"web\"}"
 
+static const char drive_meta[] = "{\"instance_id\":\"web.default\",\"hostname\":\"web\",\"uuid\":"
+                                 "\"ab000000-0000-0000-0000-000000000000\"}";
+
 static void set_up(void)
 {
-    memcpy(strrchr(root, '-') + 1, "XXXXXX", 6);
+    snprintf(root, sizeof(root), "/tmp/podvisor-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(root));
     volume = (struct vmspec_volume){.name = (char[]){"seed"}};
     disk = (struct plan_disk){.name = "seed", .spec = &spec, .volume = &volume};
@@ -60,7 +63,7 @@ static void must_make(const char *label, bool is_private, const char *const *tex
     ck_assert_int_eq(pread(fd, image, (size_t)st.st_size, 0), st.st_size);
     iso_verify(image, (size_t)st.st_size, label, is_private, files.list.item, files.list.count);
     /* The system area takes no memory, and nobody changes the rest. */
-    ck_assert_int_le(st.st_blocks * 512, st.st_size - ISO_SYSTEM_AREA);
+    ck_assert_int_le(st.st_blocks * 512, st.st_size - (off_t)ISO_SYSTEM_AREA);
     ck_assert_int_eq(pwrite(fd, "x", 1, 0), -1);
     ck_assert_int_eq(errno, EPERM);
     ck_assert_int_ne(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
@@ -93,11 +96,9 @@ START_TEST(cloud_init_of_the_manifest)
     must_fail("networkdataBase64: is not a valid base64 value");
     volume.kind = VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE;
     volume.cloud_init.network_data_base64 = NULL;
-    must_make("config-2", true,
-              FILES("openstack/latest/meta_data.json",
-                    "{\"instance_id\":\"web.default\",\"hostname\":\"web\",\"uuid\":"
-                    "\"ab000000-0000-0000-0000-000000000000\"}",
-                    "openstack/latest/user_data", "foo"));
+    must_make(
+        "config-2", true,
+        FILES("openstack/latest/meta_data.json", drive_meta, "openstack/latest/user_data", "foo"));
 }
 END_TEST
 

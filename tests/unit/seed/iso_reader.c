@@ -171,7 +171,7 @@ static void read_child(struct reader *r, const uint8_t *record, uint32_t extent,
         must(rock.mode == (uint32_t)(folder ? (r->is_private ? 0040500 : 0040555)
                                             : (r->is_private ? 0100400 : 0100444)));
         must(folder || rock.links == 1);
-        strcpy(name, rock.name);
+        snprintf(name, sizeof(name), "%s", rock.name);
     }
     *entry = (struct entry){.path = xasprintf("%s%s%s", path, *path != '\0' ? "/" : "", name),
                             .folder = folder,
@@ -284,7 +284,7 @@ static void check_label(const struct reader *r, const uint8_t *at, const char *l
 
 static void read_descriptor(struct reader *r, const char *label)
 {
-    const uint8_t *at = r->image + (r->joliet ? 17 : 16) * ISO_SECTOR;
+    const uint8_t *at = r->image + (size_t)(r->joliet ? 17 : 16) * ISO_SECTOR;
     must(at[0] == (r->joliet ? 2 : 1) && memcmp(at + 1, "CD001\1", 6) == 0 && at[881] == 1);
     must(memcmp(at + 88, r->joliet ? "%/E" : "\0\0\0", 3) == 0);
     must(both32(at + 80) == r->len / ISO_SECTOR && both16(at + 128) == ISO_SECTOR);
@@ -362,17 +362,14 @@ static void reader_done(struct reader *r)
 void iso_verify(const uint8_t *image, size_t len, const char *label, bool is_private,
                 const struct iso_file *files, size_t count)
 {
-    must(len >= 19 * ISO_SECTOR && len % 4096 == 0);
+    must(len >= (size_t)19 * ISO_SECTOR && len % 4096 == 0);
     cleanup_free uint8_t *used = xcalloc(len / ISO_SECTOR, 1);
     struct reader primary = {.image = image, .len = len, .is_private = is_private, .used = used};
     struct reader joliet = primary;
     joliet.joliet = true;
     for (size_t i = 0; i < ISO_SYSTEM_AREA; i++)
         must(image[i] == 0);
-    must(memcmp(image + (size_t)18 * ISO_SECTOR,
-                "\xff"
-                "CD001\1",
-                7) == 0);
+    must(memcmp(image + (size_t)18 * ISO_SECTOR, "\377CD001\1", 7) == 0);
     read_descriptor(&primary, label);
     read_descriptor(&joliet, label);
     must(count_files(&primary) == count && count_files(&joliet) == count);

@@ -96,6 +96,7 @@ START_TEST(keys)
               "{\"instance-id\":\"5d307ca9-b3ef-428c-8861-06e72d69f223\",\"local-hostname\":"
               "\"web\",\"public-keys\":{\"0\":\"ssh-ed25519 AAAA me@home\\n\",\"1\":\"ssh-rsa "
               "\\\"B\\\"\"}}");
+    input.keys = NULL;
     input.key_count = 0;
 }
 END_TEST

@@ -13,7 +13,7 @@ static struct seed_files files;
 
 static void set_up(void)
 {
-    memcpy(strrchr(root, '-') + 1, "XXXXXX", 6);
+    snprintf(root, sizeof(root), "/tmp/podvisor-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(root));
     ck_assert_int_eq(chdir(root), 0);
 }
@@ -194,7 +194,7 @@ START_TEST(too_deep)
 {
     char path[64] = "";
     for (unsigned i = 0; i < ISO_DEPTH_MAX; i++) {
-        strcat(path, i == 0 ? "a" : "/a");
+        snprintf(path + strlen(path), sizeof(path) - strlen(path), "%s", i == 0 ? "a" : "/a");
         put_folder(path);
     }
     must_fail(E2BIG, "folders deep");

@@ -94,7 +94,7 @@ END_TEST
 /* Lengths around those at which a name no longer fits its record, or Joliet. */
 START_TEST(long_names)
 {
-    char name[ISO_NAME_MAX + 1];
+    char name[ISO_NAME_MAX + 2];
     for (size_t len = 1; len <= ISO_NAME_MAX; len++) {
         memset(name, 'n', len);
         name[len] = '\0';
