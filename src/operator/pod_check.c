@@ -94,13 +94,6 @@ static void check_host_disk(const struct pod_config *config, const struct vmspec
                         file);
 }
 
-static bool is_supported(enum vmspec_volume_kind kind)
-{
-    return kind == VMSPEC_VOLUME_PVC || kind == VMSPEC_VOLUME_DATA_VOLUME ||
-           kind == VMSPEC_VOLUME_CONTAINER_DISK || kind == VMSPEC_VOLUME_EMPTY_DISK ||
-           kind == VMSPEC_VOLUME_HOST_DISK;
-}
-
 static void check_volumes(const struct pod_config *config, const struct vmspec *spec,
                           struct vmspec_diagnostics *diag)
 {
@@ -108,24 +101,12 @@ static void check_volumes(const struct pod_config *config, const struct vmspec *
         size_t n = spec->disks.item[i].volume;
         const struct vmspec_volume *volume = &spec->volumes.item[n];
         char path[PATH_MAX_TEXT];
-        if (volume->kind == VMSPEC_VOLUME_CONTAINER_DISK && !spec->disks.item[i].readonly) {
-            snprintf(path, sizeof(path), "%s.volumes[%zu].containerDisk", prefix(spec), n);
-            vmspec_diagnose(diag, VMSPEC_WARNING, path,
-                            "the guest can only read it: there are no overlays yet");
-        }
-        if (volume->kind == VMSPEC_VOLUME_HOST_DISK) {
-            snprintf(path, sizeof(path), "%s.volumes[%zu].hostDisk", prefix(spec), n);
-            check_host_disk(config, volume, path, diag);
-        }
-        if (is_supported(volume->kind) || vmspec_volume_is_files(volume))
-            continue;
         snprintf(path, sizeof(path), "%s.volumes[%zu].%s", prefix(spec), n,
                  vmspec_volume_kind_name(volume->kind));
-        vmspec_diagnose(diag, VMSPEC_ERROR, path,
-                        "is not supported in a cluster yet; persistentVolumeClaim, dataVolume, "
-                        "containerDisk, emptyDisk, hostDisk, cloudInitNoCloud, "
-                        "cloudInitConfigDrive, configMap, secret, downwardAPI, serviceAccount and "
-                        "sysprep are");
+        if (volume->kind == VMSPEC_VOLUME_HOST_DISK)
+            check_host_disk(config, volume, path, diag);
+        else if (volume->kind == VMSPEC_VOLUME_MEMORY_DUMP)
+            vmspec_diagnose(diag, VMSPEC_ERROR, path, "cannot be a disk");
     }
 }
 

@@ -46,7 +46,8 @@ static void push_claim_sizes(cJSON *container, const struct pod_input *input)
     for (size_t i = 0; i < input->spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &input->spec->volumes.item[i];
         const struct pod_claim *claim = pod_claim_of(input, volume);
-        if (claim != NULL && !claim->block && claim->capacity != 0)
+        if (claim != NULL && !claim->block && claim->capacity != 0 &&
+            volume->kind != VMSPEC_VOLUME_EPHEMERAL)
             tree_put_format(sizes, volume->name, "%" PRIu64, claim->capacity);
     }
     if (sizes->child == NULL)

@@ -158,8 +158,6 @@ static int read_pod_volume(struct plan_disk *disk, const struct vmspec *spec,
     snprintf(field, sizeof(field), "volumes[%zu].%s", from->volume,
              vmspec_volume_kind_name(volume->kind));
     disk->shared = from->shareable;
-    if (volume->kind == VMSPEC_VOLUME_CONTAINER_DISK && !disk->readonly)
-        warn(spec, field, "the guest cannot write to this disk yet: it is read-only");
     int r = pod_place_volume(options, volume, disk, err);
     return r < 0 ? error_wrap(err, "%s.%s", spec_prefix(spec), field) : 0;
 }

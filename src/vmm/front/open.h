@@ -8,6 +8,7 @@
 #ifndef PODVISOR_FRONT_OPEN_H
 #define PODVISOR_FRONT_OPEN_H
 
+#include "image.h"
 #include "images.h"
 #include "plan.h"
 
@@ -38,6 +39,15 @@ int take_image_disks(const struct plan *plan, struct images *images, struct mach
                      struct error *err);
 int create_missing_disks(const struct plan *plan, struct machine_config *config,
                          struct created *created, struct error *err);
+
+/*
+ * What a file of a container image is, by its magic: the one place where a format is looked for.
+ * Such a file is a layer of an image, to which no guest can have written. 0 or a negative errno.
+ */
+int overlay_probe(int fd, enum image_format *ret, struct error *err);
+/* Makes disk->overlay, empty, and puts it over the disk that *ret describes. */
+int overlay_put(const struct plan_disk *disk, struct machine_disk *ret, struct created *created,
+                struct error *err);
 int open_taps(const struct plan *plan, struct machine_config *config, struct error *err);
 void warn_taps_down(const struct plan *plan);
 int open_console(const struct plan *plan, struct machine_config *config, struct created *created,

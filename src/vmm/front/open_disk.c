@@ -89,7 +89,7 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
                      struct machine_disk *ret, struct error *err)
 {
     const struct image_file_options options = {
-        .readonly = disk->readonly,
+        .readonly = disk->readonly || *disk->overlay != '\0',
         .direct = disk->direct,
         .shared = disk->shared,
         .untrusted = is_untrusted(disk),
@@ -154,33 +154,24 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
     return 0;
 }
 
-/* Refuses only, and never changes how a disk is read: this one cannot be written by a guest. */
-static int check_raw(int fd, struct error *err)
-{
-    static const char qcow2[4] = {'Q', 'F', 'I', '\xfb'};
-    char magic[sizeof(qcow2)] = "";
-    if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic) ||
-        memcmp(magic, qcow2, sizeof(magic)) != 0)
-        return 0;
-    error_set(err, ENOTSUP, "its disk is qcow2, and only raw ones are supported");
-    return error_hint(err, "convert it: `qemu-img convert -O raw`, and build the image anew");
-}
-
 /* An image is read-only, so nobody needs a lock. */
 static int take_image_disk(const struct plan_disk *disk, struct images *images,
                            struct machine_disk *ret, struct error *err)
 {
     struct image_geometry geometry;
     cleanup_close int fd = images_take(images, IMAGE_VOLUME, disk->name);
-    int r = check_raw(fd, err);
+    enum image_format format;
+    int r = overlay_probe(fd, &format, err);
     if (r == 0)
-        r = image_geometry_read(fd, IMAGE_FORMAT_RAW, &geometry, err);
+        r = image_geometry_read(fd, format, &geometry, err);
     if (r < 0)
         return error_wrap(err, "volume %s (image %s)", disk->name, disk->image);
     r = fill_disk(disk, fd, &geometry, ret, err);
-    if (r == 0)
-        steal_fd(&fd);
-    return r;
+    if (r < 0)
+        return r;
+    ret->format = format == IMAGE_FORMAT_QCOW2 ? MACHINE_DISK_QCOW2 : MACHINE_DISK_RAW;
+    steal_fd(&fd);
+    return 0;
 }
 
 int take_image_disks(const struct plan *plan, struct images *images, struct machine_config *config,
@@ -307,9 +298,12 @@ int create_missing_disks(const struct plan *plan, struct machine_config *config,
                          struct created *created, struct error *err)
 {
     for (unsigned i = 0; i < plan->disk_count; i++) {
-        if (config->disk[i].fd >= 0)
-            continue;
-        int r = create_disk(plan, &plan->disk[i], &config->disk[i], created, err);
+        const struct plan_disk *disk = &plan->disk[i];
+        int r = 0;
+        if (config->disk[i].fd < 0)
+            r = create_disk(plan, disk, &config->disk[i], created, err);
+        else if (*disk->overlay != '\0')
+            r = overlay_put(disk, &config->disk[i], created, err);
         if (r < 0)
             return r;
     }

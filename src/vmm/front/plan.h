@@ -35,6 +35,8 @@ struct plan_disk {
     const char *image;         /* PLAN_IMAGE: the image's name */
     const struct vmspec *spec; /* PLAN_SEED: the manifest, and its volume; borrowed */
     const struct vmspec_volume *volume;
+    /* The guest writes to this file, a new one, and what is named above is only read; "": none. */
+    char overlay[PLAN_PATH_MAX];
     bool readonly, direct, discard, shared;
     bool create;       /* make a sparse file of `capacity` if there is none */
     uint64_t capacity; /* bytes; 0: whatever the file has. PLAN_CLAIM_FILE: the claim's */

@@ -49,11 +49,33 @@ static int read_claim_size(const char *sizes, const char *volume, uint64_t *ret,
     return r < 0 ? error_wrap(err, POD_ENV_CLAIM_SIZES) : 0;
 }
 
+/* A name in the pod's own folder, as the kubelet counts and limits what has one. */
+static int place_file(const struct vmspec_volume *volume, const char *ending, char *field,
+                      struct error *err)
+{
+    const char *folder = secure_getenv("TMPDIR");
+    cleanup_free char *path = xasprintf(
+        "%s/%s.%s", folder != NULL && *folder != '\0' ? folder : "/var/tmp", volume->name, ending);
+    return plan_copy(field, PLAN_PATH_MAX, path, "disk's path", err);
+}
+
+static int place_overlay(const struct vmspec_volume *volume, struct plan_disk *disk,
+                         struct error *err)
+{
+    return place_file(volume, "qcow2", disk->overlay, err);
+}
+
 static int place_claim(const struct run_options *options, const struct vmspec_volume *volume,
                        struct plan_disk *disk, struct error *err)
 {
     char path[PLAN_PATH_MAX];
-    disk->readonly = disk->readonly || volume->claim.readonly;
+    bool ephemeral = volume->kind == VMSPEC_VOLUME_EPHEMERAL;
+    disk->readonly = disk->readonly || (volume->claim.readonly && !ephemeral);
+    if (ephemeral && !disk->readonly) {
+        int r = place_overlay(volume, disk, err);
+        if (r < 0)
+            return r;
+    }
     snprintf(path, sizeof(path), POD_DEVICES "/%s", volume->name);
     if (access(path, F_OK) == 0) {
         disk->source = PLAN_CLAIM_BLOCK;
@@ -65,7 +87,7 @@ static int place_claim(const struct run_options *options, const struct vmspec_vo
                          volume->name);
     snprintf(path, sizeof(path), POD_VOLUMES "/%s/disk.img", volume->name);
     disk->source = PLAN_CLAIM_FILE;
-    disk->create = !disk->readonly;
+    disk->create = !disk->readonly && !ephemeral;
     int r = read_claim_size(options->claim_sizes, volume->name, &disk->capacity, err);
     return r < 0 ? r : plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
 }
@@ -90,13 +112,19 @@ static int place_host_disk(const struct vmspec_volume *volume, struct plan_disk 
 static int place_empty_disk(const struct vmspec_volume *volume, struct plan_disk *disk,
                             struct error *err)
 {
-    const char *folder = secure_getenv("TMPDIR");
-    cleanup_free char *path = xasprintf(
-        "%s/%s.img", folder != NULL && *folder != '\0' ? folder : "/var/tmp", volume->name);
     disk->source = PLAN_PATH;
     disk->create = true;
     disk->capacity = volume->empty_disk.capacity;
-    return plan_copy(disk->path, sizeof(disk->path), path, "disk's path", err);
+    return place_file(volume, "img", disk->path, err);
+}
+
+/* The image is everybody's: the guest writes over it, to a file that goes with the pod. */
+static int place_container_disk(const struct vmspec_volume *volume, struct plan_disk *disk,
+                                struct error *err)
+{
+    disk->source = PLAN_IMAGE;
+    disk->image = volume->container_disk.image;
+    return disk->readonly ? 0 : place_overlay(volume, disk, err);
 }
 
 static int place_other(const struct vmspec_volume *volume, struct plan_disk *disk,
@@ -118,14 +146,12 @@ int pod_place_volume(const struct run_options *options, const struct vmspec_volu
     switch (volume->kind) {
     case VMSPEC_VOLUME_PVC:
     case VMSPEC_VOLUME_DATA_VOLUME:
+    case VMSPEC_VOLUME_EPHEMERAL:
         return place_claim(options, volume, disk, err);
     case VMSPEC_VOLUME_HOST_DISK:
         return place_host_disk(volume, disk, err);
     case VMSPEC_VOLUME_CONTAINER_DISK:
-        disk->source = PLAN_IMAGE;
-        disk->image = volume->container_disk.image;
-        disk->readonly = true;
-        return 0;
+        return place_container_disk(volume, disk, err);
     case VMSPEC_VOLUME_EMPTY_DISK:
         return place_empty_disk(volume, disk, err);
     default:

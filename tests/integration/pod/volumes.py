@@ -5,6 +5,7 @@
 import fcntl
 import json
 import os
+import shutil
 import struct
 import subprocess
 import unittest
@@ -112,6 +113,28 @@ class Volumes(unittest.TestCase):
             os.setxattr(path, "user.podvisor.holder", value)
             self.refused("is in use by another process", claim())
 
+    def test_ephemeral(self):
+        """Two machines at once on one claim, which neither changes; nor does it need to be writable for them."""
+        path = self.pod.claim("data", 2 * MIB) / "disk.img"
+        os.chown(path, 0, 0)
+        path.chmod(0o444)
+        volume = ("data", {"ephemeral": {"persistentVolumeClaim": {"claimName": "c"}}})
+        kernel = ("--kernel", self.pod.programs / lib.PAYLOAD.name, "--cmdline", "bench=store,fill=65,then=stay")
+        shutil.copy(lib.PAYLOAD, self.pod.programs)
+        first = self.pod.compute(vmi(volumes=[volume]), *kernel)
+        first.console.expect("store disk=0 sectors=4096 readonly=0 found=0 wrote=65\n")
+        for name in ("control", "images"):
+            (self.pod.run / "podvisor/vmm" / name).unlink(missing_ok=True)
+        (self.pod.run / "podvisor/ephemeral/data.qcow2").unlink()
+        second = self.pod.compute(vmi(volumes=[volume]), *kernel)
+        second.console.expect("store disk=0 sectors=4096 readonly=0 found=0 wrote=65\n")
+        self.assertEqual(path.read_bytes(), bytes(2 * MIB))
+
+    def test_ephemeral_without_a_disk(self):
+        self.pod.claim("data")
+        self.refused("disk /run/podvisor/volumes/data/disk.img does not exist",
+                     ("data", {"ephemeral": {"persistentVolumeClaim": {"claimName": "c"}}}))
+
     def host_disk(self, name="host", **fields):
         return name, {"hostDisk": {"path": "/var/data/my.img", **fields}}
 
@@ -185,12 +208,6 @@ class Volumes(unittest.TestCase):
         self.assertEqual((disk.st_size, disk.st_blocks), (1 << 30, 0))
         links = lib.open_files(compute.pid)
         self.assertTrue(any(link.endswith("ephemeral/scratch.img") for link in links), links)
-
-    def test_kinds_that_have_to_wait(self):
-        for volume in (("eph", {"ephemeral": {"persistentVolumeClaim": {"claimName": "c"}}}),):
-            with self.subTest(volume[0]):
-                self.pod = Pod(self)
-                self.refused("volumes of this kind are not supported in a pod yet", volume)
 
     def test_volume_of_a_flag(self):
         disk = self.pod.folder / "mine.img"

@@ -247,6 +247,40 @@ START_TEST(hostile_claims)
 }
 END_TEST
 
+START_TEST(overlay_lies_on_what_is_only_read)
+{
+    struct plan_disk *disk = add_disk("disk.img");
+    struct error err = ERROR_INIT;
+    struct stat st;
+    enum image_format format;
+    make_file("disk.img", 1 << 20);
+    ck_assert_int_eq(chmod("disk.img", 0400), 0);
+    disk->source = PLAN_CLAIM_FILE;
+    strcpy(disk->overlay, "d0.qcow2");
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_ne(access("d0.qcow2", F_OK), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    const struct machine_disk *d = &config.disk[0];
+    ck_assert(!d->readonly && d->discard);
+    ck_assert_uint_eq(d->size, 1 << 20);
+    ck_assert_uint_eq(d->format, MACHINE_DISK_QCOW2);
+    ck_assert_uint_eq(d->backing_count, 1);
+    ck_assert_uint_eq(d->backing[0].format, MACHINE_DISK_RAW);
+    ck_assert_int_eq(fcntl(d->backing[0].fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    ck_assert_int_eq(fcntl(d->fd, F_GETFL) & O_ACCMODE, O_RDWR);
+    /* An image of a container that has one below it is refused. */
+    ck_assert_int_lt(overlay_probe(d->fd, &format, &err), 0);
+    ck_assert_ptr_nonnull(strstr(err.text, "backing"));
+    ck_assert_int_eq(overlay_probe(d->backing[0].fd, &format, NULL), 0);
+    ck_assert_int_eq(format, IMAGE_FORMAT_RAW);
+    ck_assert_int_eq(stat("d0.qcow2", &st), 0);
+    ck_assert_int_lt(st.st_blocks * 512, 1 << 20);
+    created_undo(&created);
+    ck_assert_int_ne(access("d0.qcow2", F_OK), 0);
+    ck_assert_int_eq(access("disk.img", F_OK), 0);
+}
+END_TEST
+
 static void connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -357,6 +391,7 @@ int main(void)
     tcase_add_test(tc, claim_gets_a_disk_as_large_as_itself);
     tcase_add_test(tc, claim_of_unknown_size_fills_its_file_system);
     tcase_add_test(tc, hostile_claims);
+    tcase_add_test(tc, overlay_lies_on_what_is_only_read);
     tcase_add_test(tc, control_socket_listens);
     tcase_add_test(tc, stale_socket_is_replaced_and_a_live_one_is_not);
     tcase_add_test(tc, control_socket_mistakes);

@@ -81,13 +81,15 @@ START_TEST(volumes)
     ck_assert_uint_eq(plan.disk_count, 2);
     ck_assert_int_eq(plan.disk[0].source, PLAN_IMAGE);
     ck_assert_str_eq(plan.disk[0].image, "example/r");
-    ck_assert(plan.disk[0].readonly);
+    ck_assert(!plan.disk[0].readonly);
+    ck_assert_str_eq(plan.disk[0].overlay, "/run/podvisor/ephemeral/root.qcow2");
     /* A file with a name: the kubelet must see what it takes. */
     ck_assert_int_eq(plan.disk[1].source, PLAN_PATH);
     ck_assert(plan.disk[1].create);
     ck_assert_str_eq(plan.disk[1].path, "/run/podvisor/ephemeral/scratch.img");
     ck_assert_uint_eq(plan.disk[1].capacity, 1 << 20);
     ck_assert(!plan.disk[1].readonly);
+    ck_assert_str_eq(plan.disk[1].overlay, "");
     must_make(VMI("", ",\"volumes\":[{\"name\":\"h\",\"hostDisk\":{\"path\":\"/var/data/a.img\","
                       "\"type\":\"DiskOrCreate\",\"capacity\":\"1Mi\",\"shared\":true}}]"));
     ck_assert_int_eq(plan.disk[0].source, PLAN_HOST_FILE);
@@ -98,9 +100,13 @@ START_TEST(volumes)
     must_make(VMI("", ",\"volumes\":[{\"name\":\"c\",\"configMap\":{\"name\":\"x\"}}]"));
     ck_assert_int_eq(plan.disk[0].source, PLAN_SEED);
     ck_assert_str_eq(plan.disk[0].path, "/run/podvisor/volumes/c");
-    must_fail(VMI("", ",\"volumes\":[{\"name\":\"c\",\"ephemeral\":{\"persistentVolumeClaim\":{"
-                      "\"claimName\":\"x\"}}}]"),
-              "spec.volumes[0].ephemeral: volumes of this kind are not supported in a pod yet");
+    must_make(
+        "{\"apiVersion\":\"kubevirt.io/v1\",\"kind\":\"VirtualMachineInstance\",\"metadata\":{"
+        "\"name\":\"web\"},\"spec\":{\"domain\":{\"memory\":{\"guest\":\"64Mi\"},\"devices\":{"
+        "\"autoattachPodInterface\":false,\"disks\":[{\"name\":\"cd\",\"cdrom\":{}}]}},"
+        "\"volumes\":[{\"name\":\"cd\",\"containerDisk\":{\"image\":\"example/r\"}}]}}");
+    ck_assert(plan.disk[0].readonly);
+    ck_assert_str_eq(plan.disk[0].overlay, "");
     options.disk_count = 1;
     options.disk[0] = (struct disk_option){.name = "root", .path = "/mine"};
     must_make(

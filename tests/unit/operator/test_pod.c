@@ -342,7 +342,8 @@ START_TEST(test_volumes)
                       "- {name: raw, persistentVolumeClaim: {claimName: blocks, readOnly: true}}\n"
                       "- {name: os, containerDisk: {image: disk-image, path: /disk/a.img,"
                       " imagePullSecret: pull, imagePullPolicy: Always}}\n"
-                      "- {name: scratch, emptyDisk: {capacity: 1Gi}}\n"));
+                      "- {name: scratch, emptyDisk: {capacity: 1Gi}}\n"
+                      "- {name: copy, ephemeral: {persistentVolumeClaim: {claimName: data}}}\n"));
     const struct pod_claim claims[] = {{"data", false, UINT64_C(5) << 30, NULL},
                                        {"blocks", true, 7, NULL}};
     cleanup_json cJSON *pod = render(vmi, claims, 2);
@@ -351,6 +352,10 @@ START_TEST(test_volumes)
     expect(pod, "spec.volumes[5].persistentVolumeClaim.readOnly", "true");
     expect(pod, "spec.containers[0].volumeMounts[3].mountPath", "/run/podvisor/volumes/vmm");
     expect(pod, "spec.containers[0].volumeDevices[0].devicePath", "/dev/disks/raw");
+    /* What an overlay lies on is only read. */
+    expect(pod, "spec.volumes[6].persistentVolumeClaim", "{\"claimName\":\"data\"}");
+    expect(pod, "spec.containers[0].volumeMounts[4].mountPath", "/run/podvisor/volumes/copy");
+    expect(pod, "spec.containers[0].volumeMounts[4].readOnly", "true");
     expect(pod, "spec.containers[0].env[2].name", "PODVISOR_CLAIM_SIZES");
     expect(pod, "spec.containers[0].env[2].value", "{\"vmm\":\"5368709120\"}");
     expect(pod, "spec.containers[2].name", "volumeos");
@@ -438,6 +443,8 @@ static const struct {
     {"volumes", "[{name: a, emptyDisk: {capacity: 1Mi}}]", NULL},
     {"volumes", "[{name: a, cloudInitNoCloud: {userData: x}}]", NULL},
     {"volumes", "[{name: a, sysprep: {secret: {name: x}}}]", NULL},
+    {"volumes", "[{name: os, containerDisk: {image: x}}]", NULL},
+    {"volumes", "[{name: a, ephemeral: {persistentVolumeClaim: {claimName: b}}}]", NULL},
     {"volumes", "[{name: a, hostDisk: {path: /x, type: Disk}}]", "spec.volumes[0].hostDisk"},
     {"networks", "[{name: default, multus: {networkName: x}}]", "spec.networks[0]"},
     {"domain", "{memory: {guest: 64Mi}, devices: {interfaces: [{name: default, bridge: {}}]}}",
@@ -543,7 +550,6 @@ END_TEST
 static const struct {
     const char *member, *value, *path;
 } warned[] = {
-    {"volumes", "[{name: os, containerDisk: {image: x}}]", "spec.volumes[0].containerDisk"},
     {"readinessProbe", "{exec: {command: [true]}}", "spec.readinessProbe"},
     {"livenessProbe", "{guestAgentPing: {}}", "spec.livenessProbe"},
     {"evictionStrategy", "LiveMigrate", "spec.evictionStrategy"},
