@@ -85,11 +85,11 @@ static int read_qcow2_size(int fd, struct image_geometry *g, struct error *err)
     if (r < 0)
         return r;
     if (g->offset_align > UINT32_C(1) << header.cluster_bits)
-        return error_set(err, ENOTSUP,
+        return error_set(err, EINVAL,
                          "direct I/O needs an alignment of %u bytes, more than a qcow2 cluster",
                          g->offset_align);
     if (header.virtual_size % g->offset_align != 0)
-        return error_set(err, ENOTSUP,
+        return error_set(err, EINVAL,
                          "the size, %llu bytes, is not a multiple of the %u bytes that direct I/O "
                          "needs",
                          (unsigned long long)header.virtual_size, g->offset_align);

@@ -5,8 +5,8 @@
  */
 #include "boot.h"
 #include "manifest.h"
+#include "qcow2_header.h"
 #include "verbs.h"
-#include <endian.h>
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
 #include <string.h>
@@ -17,20 +17,6 @@
 
 #define HEAD_SIZE   4096
 #define SECTOR_SIZE 512
-
-static uint32_t get_be32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return be32toh(v);
-}
-
-static uint64_t get_be64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof(v));
-    return be64toh(v);
-}
 
 static void print_size(const char *what, uint64_t bytes)
 {
@@ -60,14 +46,55 @@ static void print_conversion(const char *format, const char *path)
            format, path);
 }
 
-/* QCOW2: docs/interop/qcow2.txt of QEMU. */
-static void print_qcow2(const char *path, const uint8_t *head)
+/* What the header of a qcow2 image says beside its sizes. */
+static void print_qcow2_features(const struct qcow2_header *h)
 {
-    printf("disk image: qcow2 version %u\n", get_be32(head + 4));
-    print_size("virtual size", get_be64(head + 24));
-    if (get_be64(head + 8) != 0)
-        printf("backing file: yes; its content is needed too\n");
-    print_conversion("qcow2", path);
+    static const struct {
+        uint64_t bit;
+        const char *text;
+    } states[] = {
+        {QCOW2_INCOMPATIBLE_DIRTY, "problem: it was not closed, its refcounts are out of date"},
+        {QCOW2_INCOMPATIBLE_CORRUPT, "problem: it is marked corrupt"},
+    };
+    printf("refcounts: %u bits\n", 1u << h->refcount_order);
+    printf("compression: %s\n", h->compression == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib");
+    if (h->snapshot_count > 0)
+        printf("internal snapshots: %u; they are kept, and cannot be used\n", h->snapshot_count);
+    if (h->compatible & 1)
+        printf("lazy refcounts: allowed; they are kept exact nevertheless\n");
+    if (h->autoclear & 1)
+        printf("bitmaps: yes; writing to the image makes them out of date\n");
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+        if (h->incompatible & states[i].bit)
+            printf("%s; read-only, or after `qemu-img check -r all`\n", states[i].text);
+    }
+}
+
+static int print_qcow2(const char *path, int fd, uint64_t file_size)
+{
+    struct qcow2_header h;
+    struct error err = ERROR_INIT;
+    int r = qcow2_header_read(fd, file_size, &h, &err);
+    if (r < 0) {
+        printf("disk image: qcow2, which cannot be used\nproblem: %s\n", err.text);
+        return EXIT_BAD_CONFIG;
+    }
+    printf("disk image: qcow2 version %u\n", h.version);
+    print_size("virtual size", h.virtual_size);
+    print_size("file", file_size);
+    printf("clusters: %u bytes\n", 1u << h.cluster_bits);
+    print_qcow2_features(&h);
+    if (h.has_backing)
+        printf("backing file: '%s'%s%s; only what is said with backing= is opened\n",
+               h.backing_file, *h.backing_format != '\0' ? ", " : "", h.backing_format);
+    bool readonly = (h.incompatible & (QCOW2_INCOMPATIBLE_DIRTY | QCOW2_INCOMPATIBLE_CORRUPT)) != 0;
+    printf("use: vmm run --disk path=%s,format=qcow2%s%s%s\n", path,
+           h.has_backing ? ",backing=FILE,backing-format=" : "",
+           !h.has_backing              ? ""
+           : *h.backing_format != '\0' ? h.backing_format
+                                       : "FORMAT",
+           readonly ? ",readonly" : "");
+    return EXIT_OK;
 }
 
 static const char *foreign_disk(const uint8_t *head)
@@ -176,10 +203,8 @@ static int inspect_fd(const char *path, int fd, struct error *err)
         print_kernel(path, &info);
         return EXIT_OK;
     }
-    if (memcmp(head, "QFI\xfb", 4) == 0) {
-        print_qcow2(path, head);
-        return EXIT_OK;
-    }
+    if (memcmp(head, "QFI\xfb", 4) == 0)
+        return print_qcow2(path, fd, size);
     const char *foreign = foreign_disk(head);
     if (foreign != NULL) {
         printf("disk image: %s\n", foreign);

@@ -48,6 +48,15 @@ int overlay_probe(int fd, enum image_format *ret, struct error *err);
 /* Makes disk->overlay, empty, and puts it over the disk that *ret describes. */
 int overlay_put(const struct plan_disk *disk, struct machine_disk *ret, struct created *created,
                 struct error *err);
+
+/* The storage's word for what a disk's bytes are. */
+enum image_format open_format(enum machine_disk_format format);
+
+/*
+ * Opens the images below a disk, whose own is open as `fd`, and says in *ret what there is. What a
+ * header says about being an overlay must fit. Returns 0 or a negative errno.
+ */
+int open_layers(const struct plan_disk *disk, int fd, struct machine_disk *ret, struct error *err);
 int open_taps(const struct plan *plan, struct machine_config *config, struct error *err);
 void warn_taps_down(const struct plan *plan);
 int open_console(const struct plan *plan, struct machine_config *config, struct created *created,

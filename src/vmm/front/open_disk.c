@@ -89,6 +89,7 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
                      struct machine_disk *ret, struct error *err)
 {
     const struct image_file_options options = {
+        .format = open_format(disk->format),
         .readonly = disk->readonly || *disk->overlay != '\0',
         .direct = disk->direct,
         .shared = disk->shared,
@@ -105,6 +106,8 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
         log_warn("", "disk %s: its file system has no locks, nothing keeps a second machine off it",
                  disk->path);
     r = check_claim(disk, &file.geometry, err);
+    if (r == 0)
+        r = open_layers(disk, file.fd, ret, err);
     if (r == 0)
         r = fill_disk(disk, file.fd, &file.geometry, ret, err);
     if (r < 0)

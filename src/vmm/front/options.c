@@ -121,11 +121,69 @@ static int parse_switch(const char *key, const char *value, bool *ret, struct er
     return 0;
 }
 
+static int parse_format(const char *key, const char *value, enum machine_disk_format *ret,
+                        struct error *err)
+{
+    static const struct flag_choice choices[] = {{"raw", MACHINE_DISK_RAW},
+                                                 {"qcow2", MACHINE_DISK_QCOW2}};
+    int format;
+    if (flags_choose(value, choices, ARRAY_SIZE(choices), &format, err) < 0) {
+        error_wrap(err, "%s", key);
+        return error_hint(err, "convert others with `qemu-img convert`");
+    }
+    *ret = (enum machine_disk_format)format;
+    return 0;
+}
+
+/* `key` is one of those that say how the disk's bytes are kept. */
+static int set_layer_key(struct disk_option *disk, const char *key, const char *value,
+                         struct error *err)
+{
+    if (strcmp(key, "format") == 0) {
+        disk->has_format = true;
+        return parse_format(key, value, &disk->format, err);
+    }
+    if (strcmp(key, "backing") == 0) {
+        if (disk->backing_count == MACHINE_BACKING_MAX)
+            return error_set(err, EINVAL, "more than %d images below the disk's own",
+                             MACHINE_BACKING_MAX);
+        disk->backing[disk->backing_count++].path = value;
+        return 0;
+    }
+    if (disk->backing_count == 0)
+        return error_set(err, EINVAL, "of which file? backing=PATH goes before %s", key);
+    struct backing_option *last = &disk->backing[disk->backing_count - 1];
+    last->has_format = true;
+    return parse_format(key, value, &last->format, err);
+}
+
+static int check_layers(const struct disk_option *disk, struct error *err)
+{
+    if (!disk->has_format && (disk->name == NULL || disk->backing_count > 0))
+        return error_set(err, EINVAL,
+                         "%s: the format is never guessed; add format=raw or format=qcow2",
+                         disk->path);
+    enum machine_disk_format above = disk->format;
+    for (unsigned i = 0; i < disk->backing_count; i++) {
+        const struct backing_option *backing = &disk->backing[i];
+        if (above == MACHINE_DISK_RAW)
+            return error_set(err, EINVAL, "%s cannot lie on anything: what is above it is raw",
+                             backing->path);
+        if (!backing->has_format)
+            return error_set(err, EINVAL,
+                             "%s: the format is never guessed; add backing-format=raw or "
+                             "backing-format=qcow2 behind it",
+                             backing->path);
+        above = backing->format;
+    }
+    return 0;
+}
+
 static int set_disk_key(struct disk_option *disk, const char *key, const char *value,
                         struct error *err)
 {
-    static const char *const keys[] = {"path",   "format",   "name",   "serial",
-                                       "direct", "readonly", "discard"};
+    static const char *const keys[] = {"path",   "format", "backing",  "backing-format", "name",
+                                       "serial", "direct", "readonly", "discard"};
     if (strcmp(key, "readonly") == 0)
         return parse_switch(key, value, &disk->readonly, err);
     if (strcmp(key, "direct") == 0)
@@ -138,19 +196,15 @@ static int set_disk_key(struct disk_option *disk, const char *key, const char *v
                          : strcmp(key, "name") == 0   ? &disk->name
                          : strcmp(key, "serial") == 0 ? &disk->serial
                                                       : NULL;
-    if (field == NULL && strcmp(key, "format") != 0)
+    bool layer = strcmp(key, "format") == 0 || strcmp(key, "backing") == 0 ||
+                 strcmp(key, "backing-format") == 0;
+    if (field == NULL && !layer)
         return bad_key(key, keys, ARRAY_SIZE(keys), err);
     if (value == NULL || *value == '\0')
         return error_set(err, EINVAL, "%s needs a value: %s=...", key, key);
-    if (field != NULL) {
-        *field = value;
-        return 0;
-    }
-    if (strcmp(value, "raw") != 0)
-        return error_set(err, EINVAL,
-                         "format '%s' is not supported, only raw; convert the image with "
-                         "`qemu-img convert -O raw`",
-                         value);
+    if (field == NULL)
+        return set_layer_key(disk, key, value, err);
+    *field = value;
     return 0;
 }
 
@@ -160,17 +214,15 @@ static int set_disk(void *options, char *value, struct error *err)
     if (o->disk_count == MACHINE_DISK_MAX)
         return error_set(err, EINVAL, "more than %d disks", MACHINE_DISK_MAX);
     struct disk_option disk = {.discard = true};
-    bool has_format = false;
     for (char *key, *val; flags_next_pair(&value, &key, &val) > 0;) {
         int r = set_disk_key(&disk, key, val, err);
         if (r < 0)
             return r;
-        has_format = has_format || strcmp(key, "format") == 0;
     }
     if (disk.path == NULL)
         return error_set(err, EINVAL, "which file? give path=FILE,format=raw");
-    if (!has_format && disk.name == NULL)
-        return error_set(err, EINVAL, "%s: the format is never guessed; add format=raw", disk.path);
+    if (check_layers(&disk, err) < 0)
+        return -EINVAL;
     if (disk.serial != NULL && strlen(disk.serial) >= MACHINE_SERIAL_MAX)
         return error_set(err, EINVAL, "serial '%s' is longer than %d bytes", disk.serial,
                          MACHINE_SERIAL_MAX - 1);
@@ -360,8 +412,10 @@ const struct flag run_flags[] = {
      set_memory},
     {"memory-backing", "KIND", "anonymous (default), memfd, hugetlb-2M or hugetlb-1G.",
      set_memory_backing},
-    {"disk", "path=FILE,format=raw[,KEY...]",
-     "A disk, in this order: vda, vdb... The format is never guessed. Keys:\n"
+    {"disk", "path=FILE,format=raw|qcow2[,KEY...]",
+     "A disk, in this order: vda, vdb... The format is never guessed, and a\n"
+     "name inside an image never followed: backing=FILE,backing-format=raw|qcow2\n"
+     "says what a qcow2 image lies on; again for what that one lies on. Keys:\n"
      "readonly, serial=TEXT, name=NAME, direct (O_DIRECT), discard=on|off.\n"
      "With the name of a manifest's volume it gives the file for that volume.\n"
      "A comma in a value is written twice.",

@@ -12,8 +12,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* An image below a disk's own. */
+struct backing_option {
+    const char *path;
+    bool has_format;
+    enum machine_disk_format format;
+};
+
 struct disk_option {
     const char *name, *path, *serial;
+    bool has_format;
+    enum machine_disk_format format;
+    unsigned backing_count;
+    struct backing_option backing[MACHINE_BACKING_MAX]; /* the uppermost first */
     bool readonly, direct;
     bool has_discard, discard;
 };

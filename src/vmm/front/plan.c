@@ -28,6 +28,9 @@ int plan_override_disk(struct plan_disk *disk, const struct disk_option *option,
     if (r == 0 && option->serial != NULL)
         r = plan_copy(disk->serial, sizeof(disk->serial), option->serial, "serial", err);
     disk->source = PLAN_PATH;
+    disk->format = option->format;
+    disk->backing_count = option->backing_count;
+    memcpy(disk->backing, option->backing, sizeof(disk->backing));
     disk->create = false;
     disk->capacity = 0;
     disk->readonly = disk->readonly || option->readonly;

@@ -37,6 +37,9 @@ struct plan_disk {
     const struct vmspec_volume *volume;
     /* The guest writes to this file, a new one, and what is named above is only read; "": none. */
     char overlay[PLAN_PATH_MAX];
+    enum machine_disk_format format;
+    unsigned backing_count; /* images below it, by path; the uppermost first */
+    struct backing_option backing[MACHINE_BACKING_MAX];
     bool readonly, direct, discard, shared;
     bool create;       /* make a sparse file of `capacity` if there is none */
     uint64_t capacity; /* bytes; 0: whatever the file has. PLAN_CLAIM_FILE: the claim's */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vmm check` and `vmm inspect`: what they say of this host and of files."""
 import shutil
+import subprocess
 import unittest
 
 from front_case import FrontCase
@@ -60,12 +61,31 @@ class Inspect(FrontCase):
         self.says(0, "MBR partition table", name="mbr")
         self.file("odd", 1000)
         self.says(1, "problem: the size is not a multiple of 512", name="odd")
-        qcow2 = b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(16) + (1 << 30).to_bytes(8, "big")
-        self.file("q", content=qcow2 + bytes(100))
-        self.says(0, "qcow2 version 3\n", "virtual size: 1073741824 bytes", "qemu-img convert",
-                  name="q")
+        self.file("q", content=b"QFI\xfb" + (3).to_bytes(4, "big") + bytes(100))
+        self.says(1, "qcow2, which cannot be used", "problem: qcow2 clusters of 2^0 bytes", name="q")
         self.file("v", content=b"KDMV" + bytes(1000))
         self.says(0, "disk image: vmdk\n", name="v")
+
+    def test_qcow2(self):
+        def create(*words):
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *words], cwd=self.folder, check=True)
+
+        create("plain.qcow2", "1G")
+        self.says(0, "qcow2 version 3\n", "virtual size: 1073741824 bytes", "clusters: 65536 bytes\n",
+                  "compression: zlib\n", "--disk path=plain.qcow2,format=qcow2\n", name="plain.qcow2")
+        self.file("base", 1 << 20)
+        create("-o", "compression_type=zstd,lazy_refcounts=on", "-b", "base", "-F", "raw", "over.qcow2")
+        self.says(0, "backing file: 'base', raw; ", "compression: zstd\n", "lazy refcounts: allowed",
+                  "path=over.qcow2,format=qcow2,backing=FILE,backing-format=raw\n", name="over.qcow2")
+        create("-o", "data_file=outside", "split.qcow2", "1M")
+        self.says(1, "problem: qcow2 images with an external data file are not supported", name="split.qcow2")
+        create("-o", "extended_l2=on", "sub.qcow2", "1M")
+        self.says(1, "subclusters (extended L2 entries) are not supported", name="sub.qcow2")
+        with open(self.folder / "plain.qcow2", "r+b") as image:
+            image.seek(79)
+            image.write(b"\x02")
+        self.says(0, "problem: it is marked corrupt; read-only, or after `qemu-img check -r all`",
+                  "format=qcow2,readonly\n", name="plain.qcow2")
 
     def test_mistakes(self):
         self.file("empty")

@@ -119,6 +119,26 @@ START_TEST(nets)
 }
 END_TEST
 
+START_TEST(layers)
+{
+    struct run_options o;
+    struct positionals words;
+    struct error err;
+    ck_assert_int_eq(parse("--disk|path=a,format=qcow2,backing=b,backing-format=qcow2,"
+                           "backing=c,backing-format=raw,readonly|--disk|path=d,format=qcow2",
+                           &o, &words, &err),
+                     0);
+    ck_assert_int_eq(o.disk[0].format, MACHINE_DISK_QCOW2);
+    ck_assert_uint_eq(o.disk[0].backing_count, 2);
+    ck_assert_str_eq(o.disk[0].backing[0].path, "b");
+    ck_assert_int_eq(o.disk[0].backing[0].format, MACHINE_DISK_QCOW2);
+    ck_assert_str_eq(o.disk[0].backing[1].path, "c");
+    ck_assert_int_eq(o.disk[0].backing[1].format, MACHINE_DISK_RAW);
+    ck_assert(o.disk[0].readonly);
+    ck_assert_uint_eq(o.disk[1].backing_count, 0);
+}
+END_TEST
+
 /* The line and a part of what it must be told. */
 static const char *const mistakes[][2] = {
     {"--kernal|x", "unknown flag --kernal; did you mean --kernel?"},
@@ -141,7 +161,17 @@ static const char *const mistakes[][2] = {
     {"--memory-backing|huge", "'huge' is not one of anonymous, memfd, hugetlb-2M, hugetlb-1G"},
     {"--disk|path=a", "a: the format is never guessed; add format=raw"},
     {"--disk|format=raw", "which file?"},
-    {"--disk|path=a,format=qcow2", "format 'qcow2' is not supported"},
+    {"--disk|path=a,format=vmdk", "format: 'vmdk' is not one of raw, qcow2; convert others"},
+    {"--disk|path=a,format=qcow2,backing=b", "b: the format is never guessed; add backing-format"},
+    {"--disk|path=a,format=raw,backing=b,backing-format=raw", "b cannot lie on anything"},
+    {"--disk|path=a,format=qcow2,backing=b,backing-format=raw,backing=c,backing-format=raw",
+     "c cannot lie on anything"},
+    {"--disk|path=a,format=qcow2,backing-format=raw", "backing=PATH goes before backing-format"},
+    {"--disk|name=a,path=a,backing=b,backing-format=raw", "a: the format is never guessed"},
+    {"--disk|path=a,format=qcow2,backing=,backing-format=raw", "backing needs a value"},
+    {"--disk|path=a,format=qcow2,backing=b,backing=b,backing=b,backing=b,backing=b",
+     "more than 4 images"},
+    {"--disk|path=a,format=raw,backward", "unknown key 'backward'"},
     {"--disk|path=,format=raw", "path needs a value"},
     {"--disk|path=a,format=raw,redonly", "unknown key 'redonly'; did you mean 'readonly'?"},
     {"--disk|path=a,format=raw,readonly=maybe", "readonly: 'maybe' is not one of on, off"},
@@ -224,6 +254,7 @@ int main(void)
     tcase_add_test(tc, nothing_said);
     tcase_add_test(tc, everything_said);
     tcase_add_test(tc, disks);
+    tcase_add_test(tc, layers);
     tcase_add_test(tc, nets);
     tcase_add_loop_test(tc, each_mistake_is_told, 0, sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(tc, devices_are_bounded);
