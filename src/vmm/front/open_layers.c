@@ -52,7 +52,7 @@ int open_layers(const struct plan_disk *disk, int fd, struct machine_disk *ret, 
     unsigned count = disk->backing_count;
     int r = 0;
     if (disk->format == MACHINE_DISK_QCOW2)
-        r = check_header(disk->path, fd, disk->readonly, count > 0, err);
+        r = check_header(disk->path, fd, disk->readonly || *disk->overlay != '\0', count > 0, err);
     for (unsigned i = 0; r == 0 && i < count; i++) {
         struct image_file file;
         r = open_one(&disk->backing[i], direct, &file, err);

@@ -57,11 +57,15 @@ int overlay_put(const struct plan_disk *disk, struct machine_disk *ret, struct c
                 struct error *err)
 {
     cleanup_close int fd = -1;
+    if (ret->backing_count == MACHINE_BACKING_MAX)
+        return error_set(err, EINVAL, "%s: more than %d images below its overlay", disk->name,
+                         MACHINE_BACKING_MAX - 1);
     int r = make_overlay(disk, ret, &fd, created, err);
     if (r < 0)
         return error_wrap(err, "%s", disk->name);
+    memmove(ret->backing + 1, ret->backing, sizeof(ret->backing) - sizeof(ret->backing[0]));
     ret->backing[0] = (struct machine_backing){.fd = ret->fd, .format = ret->format};
-    ret->backing_count = 1;
+    ret->backing_count++;
     ret->fd = steal_fd(&fd);
     ret->format = MACHINE_DISK_QCOW2;
     ret->block_device = ret->direct = false;

@@ -413,9 +413,9 @@ const struct flag run_flags[] = {
     {"memory-backing", "KIND", "anonymous (default), memfd, hugetlb-2M or hugetlb-1G.",
      set_memory_backing},
     {"disk", "path=FILE,format=raw|qcow2[,KEY...]",
-     "A disk, in this order: vda, vdb... The format is never guessed, and a\n"
-     "name inside an image never followed: backing=FILE,backing-format=raw|qcow2\n"
-     "says what a qcow2 image lies on; again for what that one lies on. Keys:\n"
+     "A disk, in this order: vda, vdb... The format is never guessed. What a\n"
+     "qcow2 image lies on is said, too, and again for what that one lies on:\n"
+     "backing=FILE,backing-format=raw|qcow2. Keys:\n"
      "readonly, serial=TEXT, name=NAME, direct (O_DIRECT), discard=on|off.\n"
      "With the name of a manifest's volume it gives the file for that volume.\n"
      "A comma in a value is written twice.",

@@ -323,7 +323,12 @@ int machine_devices_await_start(struct machine_devices *d, struct error *err)
 
 bool machine_devices_settle(struct machine_devices *d)
 {
-    return d->engine == NULL || engine_drain(d->engine, DISK_SETTLE_MS);
+    if (d->engine == NULL)
+        return true;
+    bool settled = engine_drain(d->engine, DISK_SETTLE_MS);
+    for (unsigned i = 0; settled && i < d->image_count; i++)
+        settled = disk_image_save(&d->image[i], d->engine);
+    return settled;
 }
 
 void machine_devices_destroy(struct machine_devices *d)

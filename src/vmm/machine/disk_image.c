@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See disk_image.h: the chain is built from its lowest image upwards. */
 #include "disk_image.h"
+#include <podvisor/log.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define SAVE_MS 5000
 
 static enum image_format format_of(uint8_t format)
 {
@@ -58,4 +62,27 @@ int disk_image_init(struct image *image, const struct machine_disk *config, stru
     if (r < 0)
         free_chain(chain);
     return r;
+}
+
+static void saved(struct engine_client *client, struct engine_request *req)
+{
+    (void)client;
+    if (req->result < 0)
+        log_error("disk", "an image could not be written to its end: %s", strerror(-req->result));
+}
+
+static void all_saved(struct engine_client *client)
+{
+    (void)client;
+}
+
+bool disk_image_save(struct image *image, struct engine *engine)
+{
+    /* Static: when it takes too long, a thread has them beyond the return. */
+    static struct engine_client client = {.complete = saved, .completed = all_saved};
+    static struct engine_request req;
+    if (image->readonly || image->format == IMAGE_FORMAT_RAW)
+        return true;
+    req = (struct engine_request){.client = &client, .image = image, .op = ENGINE_FLUSH};
+    return engine_submit(engine, &req) || engine_drain(engine, SAVE_MS);
 }
