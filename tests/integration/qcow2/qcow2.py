@@ -98,7 +98,7 @@ class Qcow2(unittest.TestCase):
         self.assertEqual(check(image).get("leaks", 0), 0)
 
     def test_corruption_is_told_and_stops_writing(self):
-        """An L2 table that names the header as data: the guest gets errors, the header stays."""
+        """An L2 table that names the L1 table as data: the guest gets errors, and the table stays."""
         image = self.make()
         subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write 0 64M", image], check=True, capture_output=True,
                        timeout=lib.DEADLINE)
@@ -108,7 +108,7 @@ class Qcow2(unittest.TestCase):
             table = int.from_bytes(file.read(8), "big") & 0x00fffffffffffe00
             for entry in range(1024):
                 file.seek(table + entry * 8)
-                file.write((1 << 63 | 0x30001 << 8).to_bytes(8, "big"))
+                file.write((1 << 63 | 0x30000).to_bytes(8, "big"))
         vmm = self.bench(image, "write")
         requests, errors = self.figures(vmm)
         self.assertGreaterEqual(errors, requests)
@@ -117,7 +117,9 @@ class Qcow2(unittest.TestCase):
         again = self.bench(image, "write")
         self.assertEqual(again.wait(), 1)
         self.assertIn("is marked corrupt", again.log.text())
-        self.bench(image, "read", ",readonly").ready()
+        readable = self.bench(image, "read", ",readonly")
+        self.assertEqual(self.figures(readable)[1], 0)
+        readable.expect_end(1, "DebugExit")
 
     def test_refusals(self):
         base = self.make("base.qcow2")
