@@ -276,14 +276,37 @@ static cJSON *numbered_volume(cJSON *volumes, size_t index)
     return item;
 }
 
-static void put_claim(cJSON *item, const struct vmspec_volume *volume)
+size_t pod_claim_index(const struct vmspec *spec, size_t index)
 {
-    cJSON *claim = tree_put(item, "persistentVolumeClaim", tree_object());
+    const char *name = spec->volumes.item[index].claim.claim;
+    for (size_t i = 0; i < index; i++) {
+        if (pod_volume_is_claim(&spec->volumes.item[i]) &&
+            str_equal(spec->volumes.item[i].claim.claim, name))
+            return i;
+    }
+    return index;
+}
+
+static bool wants_readonly(const struct vmspec_volume *volume)
+{
     const cJSON *asked = volume->source;
-    tree_put_string(claim, "claimName", volume->claim.claim);
     if (volume->kind == VMSPEC_VOLUME_EPHEMERAL)
         asked = json_get(asked, "persistentVolumeClaim");
-    if (cJSON_IsTrue(json_get(asked, "readOnly")))
+    return cJSON_IsTrue(json_get(asked, "readOnly"));
+}
+
+static void put_claim(cJSON *volumes, const struct vmspec *spec, size_t index)
+{
+    const char *name = spec->volumes.item[index].claim.claim;
+    bool readonly = true;
+    for (size_t i = index; i < spec->volumes.count; i++) {
+        if (pod_volume_is_claim(&spec->volumes.item[i]) && pod_claim_index(spec, i) == index)
+            readonly = readonly && wants_readonly(&spec->volumes.item[i]);
+    }
+    cJSON *claim =
+        tree_put(numbered_volume(volumes, index), "persistentVolumeClaim", tree_object());
+    tree_put_string(claim, "claimName", name);
+    if (readonly)
         tree_put_bool(claim, "readOnly", true);
 }
 
@@ -308,8 +331,8 @@ static cJSON *render_volumes(const struct pod_input *input)
         put_empty_dir(volumes, "bin");
     for (size_t i = 0; i < spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &spec->volumes.item[i];
-        if (pod_volume_is_claim(volume))
-            put_claim(numbered_volume(volumes, i), volume);
+        if (pod_volume_is_claim(volume) && pod_claim_index(spec, i) == i)
+            put_claim(volumes, spec, i);
         else if (volume->kind == VMSPEC_VOLUME_HOST_DISK)
             put_host_folder(numbered_volume(volumes, i), volume);
     }

@@ -200,8 +200,10 @@ static void put_volumes(cJSON *container, const struct pod_input *input)
     for (size_t i = 0; i < input->spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &input->spec->volumes.item[i];
         const struct pod_claim *claim = pod_claim_of(input, volume);
-        if (claim != NULL || volume->kind == VMSPEC_VOLUME_HOST_DISK)
-            put_volume(container, i, volume, claim);
+        if (claim != NULL)
+            put_volume(container, pod_claim_index(input->spec, i), volume, claim);
+        else if (volume->kind == VMSPEC_VOLUME_HOST_DISK)
+            put_volume(container, i, volume, NULL);
     }
 }
 

@@ -23,6 +23,12 @@ bool pod_has_network(const struct vmspec *spec);
 const struct pod_claim *pod_claim_of(const struct pod_input *input,
                                      const struct vmspec_volume *volume);
 
+/*
+ * The volume that stands for the claim of volume `index` in the pod: the first of that claim, since
+ * a kubelet waits for ever for a claim that has two names in one pod.
+ */
+size_t pod_claim_index(const struct vmspec *spec, size_t index);
+
 /* hostDisk: how much of an absolute path is its folder. */
 int pod_host_folder_length(const char *path);
 

@@ -352,8 +352,10 @@ START_TEST(test_volumes)
     expect(pod, "spec.volumes[5].persistentVolumeClaim.readOnly", "true");
     expect(pod, "spec.containers[0].volumeMounts[3].mountPath", "/run/podvisor/volumes/vmm");
     expect(pod, "spec.containers[0].volumeDevices[0].devicePath", "/dev/disks/raw");
-    /* What an overlay lies on is only read. */
-    expect(pod, "spec.volumes[6].persistentVolumeClaim", "{\"claimName\":\"data\"}");
+    /* What an overlay lies on is only read; a claim is one volume, however many show it. */
+    expect(pod, "spec.volumes[4].persistentVolumeClaim", "{\"claimName\":\"data\"}");
+    expect(pod, "spec.volumes[6]", "");
+    expect(pod, "spec.containers[0].volumeMounts[4].name", "volume0");
     expect(pod, "spec.containers[0].volumeMounts[4].mountPath", "/run/podvisor/volumes/copy");
     expect(pod, "spec.containers[0].volumeMounts[4].readOnly", "true");
     expect(pod, "spec.containers[0].env[2].name", "PODVISOR_CLAIM_SIZES");
