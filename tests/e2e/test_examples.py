@@ -44,6 +44,7 @@ class Examples(linux.Case):
             self.wait_condition("vm", name, "Ready")
         for name, mib in (("claim", 64), ("container-disk", 8), ("example", 64)):
             self.wait_console(name, rf"^GUEST info block name=vda sectors={mib * 2048}$")
+        self.wait_console("container-disk", r"^GUEST ok disk ")
         self.wait_printable("errand", "Stopped", linux.PATIENCE)
         self.assertEqual(self.pods_that_run("errand"), [])
         self.kubectl("delete", "vm", "--all", "--timeout=100s")
