@@ -35,13 +35,19 @@ static struct kube_call call_for(const struct work *work, const struct kube_reso
                               .name = name};
 }
 
-/* Finalizers: written before anything that they guard. The plan's object gets the new version. */
-static int write_metadata(struct work *work, bool *ret_gone, struct error *err)
+/*
+ * Finalizers, written before anything that they guard, and the run strategy, after which there is
+ * nothing to do until the cache shows it. The plan's object gets the new version.
+ */
+static int write_object(struct work *work, bool *ret_done, struct error *err)
 {
-    cleanup_json cJSON *answer = NULL, *meta_only = tree_copy(work->vm);
-    tree_put_copy(meta_only, "metadata", json_get(work->plan.vm, "metadata"));
-    int r = operator_update(work->op, &kind_vm, NULL, work->vm, meta_only, &answer, err);
-    *ret_gone = r == -ENOENT || (answer != NULL && kube_deleting(work->vm));
+    cleanup_json cJSON *answer = NULL, *changed = tree_copy(work->vm);
+    const cJSON *spec = json_get(work->plan.vm, "spec");
+    bool switched = !kube_equal(json_get(work->vm, "spec"), spec);
+    tree_put_copy(changed, "metadata", json_get(work->plan.vm, "metadata"));
+    tree_put_copy(changed, "spec", spec);
+    int r = operator_update(work->op, &kind_vm, NULL, work->vm, changed, &answer, err);
+    *ret_done = r == -ENOENT || switched || (answer != NULL && kube_deleting(work->vm));
     if (r < 0 || answer == NULL)
         return r == -ENOENT ? 0 : r;
     tree_put_copy(work->vm, "metadata", json_get(answer, "metadata"));
@@ -105,10 +111,10 @@ static int write_status(struct work *work, const char *key, struct error *err)
 static int carry_out(struct work *work, const struct vm_view *view, const char *key,
                      struct error *err)
 {
-    bool gone = false;
+    bool done = false;
     struct error later = ERROR_INIT;
-    int r = write_metadata(work, &gone, err);
-    if (r < 0 || gone)
+    int r = write_object(work, &done, err);
+    if (r < 0 || done)
         return r;
     r = create_vmi(work, view, err);
     if (r == -EAGAIN)

@@ -23,7 +23,6 @@ struct planner {
     cJSON *status, *conditions;
     const char *strategy;
     enum vm_intent intent;
-    bool start_paused;
     bool failed; /* a Failure condition was set in this plan */
 };
 
@@ -87,20 +86,10 @@ static void drop_met_requests(struct planner *p)
     }
 }
 
-/* True when a request decides. */
-static bool follow_request(struct planner *p)
+/* What is asked for: requests that are met are dropped before, so a Stop names the instance. */
+static bool is_requested(struct planner *p, const char *action)
 {
-    const cJSON *request = first_request(p);
-    if (request == NULL || strategy_is(p, "Halted"))
-        return false;
-    if (request_is(request, "Stop") || p->view->vmi != NULL) {
-        p->intent = VM_STOP; /* before a Start the old, ended instance goes too */
-        return true;
-    }
-    p->intent = VM_START;
-    p->start_paused = str_equal(tree_text(kube_path(request, "data.paused"), NULL), "true");
-    condition_remove(p->conditions, "Completed");
-    return true;
+    return request_is(first_request(p), action);
 }
 
 /* --- crash loop --- */
@@ -115,19 +104,31 @@ static int64_t stamp_of(const cJSON *vmi, const char *phase)
     return at;
 }
 
-static bool failed_early(const cJSON *vmi)
+/* Only these start another instance after one that failed. */
+static bool restarts(const struct planner *p)
 {
-    int64_t ran = stamp_of(vmi, "Running"), failed = stamp_of(vmi, "Failed");
-    return strcmp(vmi_phase(vmi), "Failed") == 0 &&
-           (ran < 0 || failed < 0 || failed - ran < EARLY_FAILURE);
+    return strategy_is(p, "Always") || strategy_is(p, "RerunOnFailure");
 }
 
-static bool ran_long(const struct planner *p)
+/* One that was told to go has not failed. */
+static bool failed_early(struct planner *p)
+{
+    const cJSON *vmi = p->view->vmi;
+    int64_t ran = stamp_of(vmi, "Running"), failed = stamp_of(vmi, "Failed");
+    if (strcmp(vmi_phase(vmi), "Failed") != 0 || kube_deleting(vmi) || is_requested(p, "Stop"))
+        return false;
+    return ran < 0 || failed < 0 || failed - ran < EARLY_FAILURE;
+}
+
+/* KubeVirt forgets failures once an instance runs. Ours run at once: that has to last. */
+static bool has_started(const struct planner *p)
 {
     const cJSON *vmi = p->view->vmi;
     int64_t ran = stamp_of(vmi, "Running");
-    return strcmp(vmi_phase(vmi), "Running") == 0 && ran >= 0 &&
-           p->view->now - ran >= EARLY_FAILURE;
+    if (strcmp(vmi_phase(vmi), "Succeeded") == 0)
+        return true;
+    return ran >= 0 && (!restarts(p) || (strcmp(vmi_phase(vmi), "Running") == 0 &&
+                                         p->view->now - ran >= EARLY_FAILURE));
 }
 
 /* Counts each failed instance once, by its uid, and says when the next may start. */
@@ -135,13 +136,12 @@ static void count_failure(struct planner *p)
 {
     const cJSON *vmi = p->view->vmi;
     char time[KUBE_TIME_SIZE];
-    if (vmi == NULL)
-        return;
-    if (ran_long(p) || strcmp(vmi_phase(vmi), "Succeeded") == 0) {
+    bool counted = restarts(p) || strategy_is(p, "Once");
+    if (!counted || (vmi != NULL && has_started(p))) {
         cJSON_DeleteItemFromObjectCaseSensitive(p->status, "startFailure");
         return;
     }
-    if (!failed_early(vmi))
+    if (vmi == NULL || !failed_early(p))
         return;
     cJSON *failure = tree_need_object(p->status, "startFailure");
     if (str_equal(tree_text(json_get(failure, "lastFailedVMIUID"), NULL), kube_uid(vmi)))
@@ -163,7 +163,7 @@ static void hold_back(struct planner *p)
 {
     int64_t after;
     const char *text = tree_text(kube_path(p->status, "startFailure.retryAfterTimestamp"), NULL);
-    if (strategy_is(p, "Manual")) /* somebody asked for it */
+    if (!restarts(p)) /* somebody asked for it */
         return;
     if (p->intent != VM_START || text == NULL || kube_time_parse(text, &after) < 0 ||
         after <= p->view->now || after - p->view->now > BACK_OFF_MAX * SECOND)
@@ -174,44 +174,62 @@ static void hold_back(struct planner *p)
 
 /* --- strategies --- */
 
+static void add_start_request(struct planner *p)
+{
+    cJSON *list = tree_need_array(p->status, "stateChangeRequests");
+    tree_put_string(tree_push(list, tree_object()), "action", "Start");
+}
+
+/*
+ * Whether to start another one outlives the instance as a Start request. The request is written
+ * before the instance is deleted, or an operator that is killed in between would forget it.
+ */
 static void follow_rerun_on_failure(struct planner *p)
 {
     const cJSON *vmi = p->view->vmi;
-    bool before = str_equal(tree_text(json_get(p->status, "runStrategy"), NULL), "RerunOnFailure");
-    if (!before)
-        condition_remove(p->conditions, "Completed");
+    bool stop = is_requested(p, "Stop"), start = is_requested(p, "Start");
+    const char *before = tree_text(json_get(p->status, "runStrategy"), NULL);
     if (vmi == NULL) {
-        if (!condition_is(p->conditions, "Completed", "True"))
+        if (start || !str_equal(before, "RerunOnFailure"))
             p->intent = VM_START;
         return;
     }
-    if (!vmi_is_final(p))
+    if (kube_deleting(vmi) || (!stop && !vmi_is_final(p)))
         return;
-    if (strcmp(vmi_phase(vmi), "Succeeded") == 0) {
-        /* Written before the instance goes, or the next reconcile would start another. */
-        struct condition done = {"Completed", "True", "GuestShutDown",
-                                 "the guest has shut down; a start request runs it again"};
-        bool known = condition_is(p->conditions, "Completed", "True");
-        condition_set(p->conditions, &done, p->view->now);
-        if (!known)
-            return;
-    }
+    /* Who asked for it to stop did not ask for another. */
+    if (!stop && !start && strcmp(vmi_phase(vmi), "Failed") == 0)
+        add_start_request(p);
     p->intent = VM_STOP;
 }
 
+/* Asked to start all the same (paused: else virt-api changes the strategy itself), it is Always. */
+static void follow_halted(struct planner *p)
+{
+    cJSON *spec = tree_need_object(p->plan->vm, "spec");
+    if (p->view->vmi != NULL)
+        p->intent = VM_STOP;
+    else if (is_requested(p, "Start") && json_get(spec, "runStrategy") != NULL)
+        tree_put_string(spec, "runStrategy", "Always");
+    else if (is_requested(p, "Start"))
+        tree_put_bool(spec, "running", true);
+}
+
+/* KubeVirt's syncRunStrategy. */
 static void follow_strategy(struct planner *p)
 {
-    const cJSON *vmi = p->view->vmi;
-    if (!strategy_is(p, "RerunOnFailure"))
-        condition_remove(p->conditions, "Completed");
+    bool there = p->view->vmi != NULL, stop = is_requested(p, "Stop");
     if (strategy_is(p, "Always"))
-        p->intent = vmi == NULL ? VM_START : vmi_is_final(p) ? VM_STOP : VM_LEAVE;
+        p->intent = !there ? VM_START : stop || vmi_is_final(p) ? VM_STOP : VM_LEAVE;
     else if (strategy_is(p, "Once"))
-        p->intent = vmi == NULL ? VM_START : VM_LEAVE;
-    else if (strategy_is(p, "Halted"))
-        p->intent = vmi != NULL ? VM_STOP : VM_LEAVE;
+        p->intent = !there ? VM_START : VM_LEAVE;
+    else if (strategy_is(p, "Manual") && !there)
+        p->intent = is_requested(p, "Start") ? VM_START : VM_LEAVE;
+    else if (strategy_is(p, "Manual"))
+        p->intent = stop ? VM_STOP : VM_LEAVE;
     else if (strategy_is(p, "RerunOnFailure"))
         follow_rerun_on_failure(p);
+    else
+        follow_halted(p);
 }
 
 static bool strategy_is_known(const char *strategy)
@@ -237,7 +255,7 @@ static void set_failure(struct planner *p, const char *reason, const char *messa
     p->failed = true;
 }
 
-static cJSON *render_vmi(const struct planner *p)
+static cJSON *render_vmi(struct planner *p)
 {
     const cJSON *vm = p->view->vm, *template = kube_path(vm, "spec.template");
     cJSON *vmi = tree_object();
@@ -255,7 +273,8 @@ static cJSON *render_vmi(const struct planner *p)
     tree_push_string(tree_put(meta, "finalizers", tree_array()), FINALIZER_VMI);
     tree_push(tree_put(meta, "ownerReferences", tree_array()), kube_make_owner_ref(&kind_vm, vm));
     tree_put_copy(vmi, "spec", json_get(template, "spec"));
-    if (p->start_paused)
+    if (is_requested(p, "Start") &&
+        str_equal(tree_text(kube_path(first_request(p), "data.paused"), NULL), "true"))
         tree_put_string(tree_need_object(vmi, "spec"), "startStrategy", "Paused");
     return vmi;
 }
@@ -315,10 +334,10 @@ static void plan_life(struct planner *p)
                         "does not own; delete it, or take another name");
         return;
     }
-    count_failure(p);
     drop_met_requests(p);
-    if (!follow_request(p))
-        follow_strategy(p);
+    count_failure(p);
+    follow_strategy(p);
+    bool starts = p->intent == VM_START;
     hold_back(p);
     if (p->view->spec == NULL)
         refuse_template(p);
@@ -329,7 +348,9 @@ static void plan_life(struct planner *p)
     if (vmi != NULL && !vmi_is_final(p) && json_get(p->status, "startFailure") != NULL &&
         strcmp(vmi_phase(vmi), "Running") == 0 && p->plan->requeue_ns == 0)
         p->plan->requeue_ns = EARLY_FAILURE; /* to forget the failures of a machine that now runs */
-    tree_put_string(p->status, "runStrategy", p->strategy);
+    /* RerunOnFailure starts once when it is new: not observed before that has been done. */
+    if (!starts || p->plan->create_vmi != NULL || !strategy_is(p, "RerunOnFailure"))
+        tree_put_string(p->status, "runStrategy", p->strategy);
 }
 
 static void plan_deletion(struct planner *p)
@@ -366,6 +387,8 @@ void vm_plan_failed_create(const struct vm_view *view, struct vm_plan *plan, con
     condition_set_again(tree_need_array(status, "conditions"),
                         kube_path(view->vm, "status.conditions"), &failure, view->now);
     tree_put_bool(status, "created", false);
+    cJSON_DeleteItemFromObjectCaseSensitive(status, "runStrategy");
+    tree_put_copy(status, "runStrategy", kube_path(view->vm, "status.runStrategy"));
     planned_events_done(&plan->events);
     plan_event(&plan->events, true, "FailedCreate", "Create",
                "Error creating virtual machine instance: %s", message);

@@ -20,7 +20,7 @@ struct vm_view {
 };
 
 struct vm_plan {
-    cJSON *vm;         /* as it should be; only metadata and status differ */
+    cJSON *vm;         /* as it should be: metadata, status, and whether it is to run */
     cJSON *create_vmi; /* NULL: none */
     bool delete_vmi;
     uint64_t requeue_ns; /* 0: nothing to wait for but changes */

@@ -121,8 +121,7 @@ static const char *printable(const struct picture *picture)
 
 static bool is_own_condition(const char *type)
 {
-    static const char *const own[] = {"Ready", "Failure", "RestartRequired", "Completed",
-                                      "FieldsSupported"};
+    static const char *const own[] = {"Ready", "Failure", "RestartRequired", "FieldsSupported"};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         if (strcmp(type, own[i]) == 0)
             return true;

@@ -66,6 +66,9 @@ static const char *printable(void)
     return kit_text(plan.vm, "status.printableStatus");
 }
 
+/* A machine whose strategy has been seen before, with these requests. */
+#define RERUN(requests) "{runStrategy: RerunOnFailure, stateChangeRequests: " requests "}"
+
 /* syncRunStrategy of KubeVirt's vm.go, case by case. */
 static const struct {
     const char *strategy, *phase; /* phase NULL: no instance */
@@ -79,19 +82,23 @@ static const struct {
     {"Always", "Succeeded", NULL, false, true, "Stopped"},
     {"Always", "Failed", NULL, false, true, "CrashLoopBackOff"},
     {"RerunOnFailure", NULL, NULL, true, false, "Starting"},
-    {"RerunOnFailure", "Failed", "{runStrategy: RerunOnFailure}", false, true, "CrashLoopBackOff"},
-    {"RerunOnFailure", "Succeeded", "{runStrategy: RerunOnFailure}", false, false, "Stopped"},
-    {"RerunOnFailure", "Succeeded",
-     "{runStrategy: RerunOnFailure, conditions: [{type: Completed, status: \"True\"}]}", false,
-     true, "Stopped"},
-    {"RerunOnFailure", NULL,
-     "{runStrategy: RerunOnFailure, conditions: [{type: Completed, status: \"True\"}]}", false,
-     false, "Stopped"},
-    {"RerunOnFailure", NULL,
-     "{runStrategy: Halted, conditions: [{type: Completed, status: \"True\"}]}", true, false,
+    {"RerunOnFailure", "Failed", RERUN("[]"), false, true, "CrashLoopBackOff"},
+    {"RerunOnFailure", "Succeeded", RERUN("[]"), false, true, "Stopped"},
+    {"RerunOnFailure", "Running", RERUN("[{action: Stop, uid: uid-1}]"), false, true, "Stopping"},
+    {"RerunOnFailure", "Running", RERUN("[{action: Stop, uid: uid-1}, {action: Start}]"), false,
+     true, "Stopping"},
+    {"RerunOnFailure", NULL, RERUN("[]"), false, false, "Stopped"},
+    {"RerunOnFailure", NULL, RERUN("[{action: Stop, uid: uid-1}]"), false, false, "Stopped"},
+    {"RerunOnFailure", NULL, RERUN("[{action: Stop, uid: uid-1}, {action: Start}]"), true, false,
      "Starting"},
+    {"RerunOnFailure", NULL, "{runStrategy: Halted}", true, false, "Starting"},
     {"Once", NULL, NULL, true, false, "Starting"},
     {"Once", "Succeeded", NULL, false, false, "Stopped"},
+    {"Once", "Failed", NULL, false, false, "CrashLoopBackOff"}, /* it never ran */
+    {"Once", "Running", "{stateChangeRequests: [{action: Stop, uid: uid-1}]}", false, false,
+     "Running"},
+    {"Once", NULL, "{startFailure: {retryAfterTimestamp: \"2026-01-02T03:05:00Z\"}}", true, false,
+     "Starting"},
     {"Manual", NULL, NULL, false, false, "Stopped"},
     {"Manual", "Running", NULL, false, false, "Running"},
     {"Manual", "Succeeded", NULL, false, false, "Stopped"},
@@ -105,7 +112,10 @@ static const struct {
      "Starting"},
     {"Manual", "Running", "{stateChangeRequests: [{action: Stop, uid: uid-1}]}", false, true,
      "Stopping"},
-    {"Manual", "Succeeded", "{stateChangeRequests: [{action: Start}]}", false, true, "Stopped"},
+    {"Manual", "Succeeded", "{stateChangeRequests: [{action: Start}]}", false, false, "Stopped"},
+    {"Manual", "Succeeded", "{stateChangeRequests: [{action: Stop, uid: uid-1}, {action: Start}]}",
+     false, true, "Stopped"},
+    {"Manual", "Running", "{stateChangeRequests: [{action: Stop}]}", false, false, "Running"},
     {"Always", "Running", "{stateChangeRequests: [{action: Stop, uid: uid-1}, {action: Start}]}",
      false, true, "Stopping"},
     {"Halted", NULL, NULL, false, false, "Stopped"},
@@ -187,6 +197,80 @@ START_TEST(test_requests_are_cleared)
 }
 END_TEST
 
+/* virtctl start --paused writes a request; without it, it changes the strategy itself. */
+START_TEST(test_start_of_a_halted_machine)
+{
+    cJSON *halted =
+        kit_vm("Halted", "{stateChangeRequests: [{action: Start, data: {paused: \"true\"}}]}");
+    if (_i == 1) {
+        cJSON *its_spec = tree_need_object(halted, "spec");
+        cJSON_DeleteItemFromObjectCaseSensitive(its_spec, "runStrategy");
+        tree_put_bool(its_spec, "running", false);
+    }
+    make(halted, NULL);
+    ck_assert_ptr_null(plan.create_vmi);
+    ck_assert_str_eq(kit_text(plan.vm, _i == 0 ? "spec.runStrategy" : "spec.running"),
+                     _i == 0 ? "Always" : "true");
+    cJSON *switched = tree_copy(plan.vm);
+    tear_down();
+    set_up();
+    make(switched, NULL);
+    ck_assert_str_eq(kit_text(plan.create_vmi, "spec.startStrategy"), "Paused");
+}
+END_TEST
+
+static const char *first_action(void)
+{
+    return kit_text(plan.vm, "status.stateChangeRequests[0].action");
+}
+
+/* What failed runs again, across the instance's end: the request remembers it. */
+START_TEST(test_rerun_is_remembered)
+{
+    make(kit_vm("RerunOnFailure", RERUN("[]")), instance("Failed"));
+    ck_assert_str_eq(first_action(), "Start");
+    cJSON *asked = tree_copy(plan.vm);
+    tear_down();
+    set_up();
+    make(asked, instance("Failed")); /* not gone yet: asked for once */
+    ck_assert_int_eq(cJSON_GetArraySize(kube_path(plan.vm, "status.stateChangeRequests")), 1);
+    tear_down();
+    set_up();
+    make(kit_vm("RerunOnFailure", RERUN("[{action: Stop, uid: uid-1}]")), instance("Failed"));
+    ck_assert_int_eq(cJSON_GetArraySize(kube_path(plan.vm, "status.stateChangeRequests")), 1);
+    ck_assert_str_eq(first_action(), "Stop");
+}
+END_TEST
+
+/* Deleted by hand: nobody asked for another. */
+START_TEST(test_rerun_of_a_deleted_instance)
+{
+    cJSON *going = instance("Failed");
+    tree_put_string(tree_need_object(going, "metadata"), "deletionTimestamp",
+                    "2026-01-02T03:04:00Z");
+    make(kit_vm("RerunOnFailure", RERUN("[]")), going);
+    ck_assert_str_eq(first_action(), "");
+    ck_assert_str_eq(kit_text(plan.vm, "status.startFailure"), "");
+}
+END_TEST
+
+/* A first start that failed, for a quota or a back-off, is still to come. */
+START_TEST(test_rerun_starts_for_the_first_time)
+{
+    make(kit_vm("RerunOnFailure", "{runStrategy: Halted}"), NULL);
+    ck_assert_str_eq(kit_text(plan.vm, "status.runStrategy"), "RerunOnFailure");
+    vm_plan_failed_create(&view, &plan, "exceeded quota");
+    ck_assert_str_eq(kit_text(plan.vm, "status.runStrategy"), "Halted");
+    tear_down();
+    set_up();
+    make(
+        kit_vm("RerunOnFailure", "{startFailure: {retryAfterTimestamp: \"2026-01-02T03:05:00Z\"}}"),
+        NULL);
+    ck_assert_uint_ne(plan.requeue_ns, 0);
+    ck_assert_str_eq(kit_text(plan.vm, "status.runStrategy"), "");
+}
+END_TEST
+
 START_TEST(test_crash_loop)
 {
     make(kit_vm("Always", "{startFailure: {consecutiveFailCount: 1, lastFailedVMIUID: other}}"),
@@ -203,6 +287,22 @@ START_TEST(test_crash_loop)
     ck_assert_ptr_null(plan.create_vmi);
     ck_assert_str_eq(printable(), "CrashLoopBackOff");
     ck_assert_uint_eq(plan.requeue_ns, UINT64_C(47000000000));
+}
+END_TEST
+
+/* A guest that crashes soon is a crash loop only where something would start it again. */
+START_TEST(test_crash_loop_needs_a_loop)
+{
+    static const char *const strategies[] = {"Always", "RerunOnFailure", "Once", "Manual"};
+    const char *count = _i < 2 ? "2" : "";
+    cJSON *crashed = instance("Failed");
+    tree_put(tree_need_object(crashed, "status"), "phaseTransitionTimestamps",
+             kit_yaml("[{phase: Running, phaseTransitionTimestamp: \"2026-01-02T03:03:50Z\"},"
+                      " {phase: Failed, phaseTransitionTimestamp: \"2026-01-02T03:04:00Z\"}]"));
+    make(kit_vm(strategies[_i], "{startFailure: {consecutiveFailCount: 1}}"), crashed);
+    if (_i < 2)
+        ck_assert_str_eq(printable(), "CrashLoopBackOff");
+    ck_assert_str_eq(kit_text(plan.vm, "status.startFailure.consecutiveFailCount"), count);
 }
 END_TEST
 
@@ -378,7 +478,12 @@ int main(void)
     tcase_add_loop_test(tcase, test_both_or_neither, 0, 2);
     tcase_add_test(tcase, test_paused_start);
     tcase_add_test(tcase, test_requests_are_cleared);
+    tcase_add_loop_test(tcase, test_start_of_a_halted_machine, 0, 2);
+    tcase_add_test(tcase, test_rerun_is_remembered);
+    tcase_add_test(tcase, test_rerun_of_a_deleted_instance);
+    tcase_add_test(tcase, test_rerun_starts_for_the_first_time);
     tcase_add_test(tcase, test_crash_loop);
+    tcase_add_loop_test(tcase, test_crash_loop_needs_a_loop, 0, 4);
     tcase_add_test(tcase, test_crash_loop_counts_once);
     tcase_add_test(tcase, test_long_run_forgets);
     tcase_add_loop_test(tcase, test_deletion, 0, 2);
