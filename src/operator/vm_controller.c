@@ -55,6 +55,24 @@ static int write_object(struct work *work, bool *ret_done, struct error *err)
     return 0;
 }
 
+/*
+ * An owner that is gone would take the instance with it: an update that changes nothing says first
+ * that the machine is still the one that the cache shows.
+ */
+static int adopt_vmi(struct work *work, struct error *err)
+{
+    cleanup_json cJSON *ours = tree_copy(work->vmi), *answer = NULL;
+    struct kube_call call = call_for(work, &kind_vm, kube_name(work->vm));
+    tree_push(tree_need_array(tree_need_object(ours, "metadata"), "ownerReferences"),
+              kube_make_owner_ref(&kind_vm, work->vm));
+    int r = kube_update(&call, work->vm, NULL, err);
+    if (r == 0)
+        r = operator_update(work->op, &kind_vmi, NULL, work->vmi, ours, &answer, err);
+    if (answer != NULL)
+        kube_cache_learn(work->op->vmis, answer);
+    return r == -ENOENT ? 0 : r;
+}
+
 static int create_vmi(struct work *work, const struct vm_view *view, struct error *err)
 {
     cleanup_json cJSON *made = NULL;
@@ -116,6 +134,8 @@ static int carry_out(struct work *work, const struct vm_view *view, const char *
     int r = write_object(work, &done, err);
     if (r < 0 || done)
         return r;
+    if (work->plan.adopt_vmi)
+        return adopt_vmi(work, err);
     r = create_vmi(work, view, err);
     if (r == -EAGAIN)
         return r;

@@ -18,7 +18,8 @@
 #define EARLY_FAILURE (60 * SECOND)
 
 struct planner {
-    const struct vm_view *view;
+    const struct vm_view *view; /* its instance is the machine's own */
+    const cJSON *other;         /* one of its name that is not; NULL: none */
     struct vm_plan *plan;
     cJSON *status, *conditions;
     const char *strategy;
@@ -289,8 +290,22 @@ static void refuse_template(struct planner *p)
         p->intent = VM_LEAVE;
 }
 
+/* Its end is seen, too: then this is looked at again. */
+static void refuse_other(struct planner *p)
+{
+    p->intent = VM_LEAVE;
+    if (!kube_deleting(p->other)) /* that of a machine of this name before: it goes */
+        set_failure(p, "FailedCreate",
+                    "a VirtualMachineInstance of this name exists that this VirtualMachine does "
+                    "not own; delete it, or take another name");
+}
+
 static void plan_start(struct planner *p)
 {
+    if (p->other != NULL) {
+        refuse_other(p);
+        return;
+    }
     p->plan->create_vmi = render_vmi(p);
     plan_event(&p->plan->events, false, "SuccessfulCreate", "Create",
                "Started the virtual machine by creating the new virtual machine instance %s",
@@ -327,11 +342,8 @@ static void plan_life(struct planner *p)
                    : "spec.runStrategy: RunStrategy must be specified");
         return;
     }
-    if (vmi != NULL && !owns(p->view->vm, vmi)) {
-        if (!kube_deleting(vmi)) /* that of a machine of this name before: it goes */
-            set_failure(p, "FailedCreate",
-                        "a VirtualMachineInstance of this name exists that this VirtualMachine "
-                        "does not own; delete it, or take another name");
+    if (p->other != NULL && kube_controller_ref(p->other) == NULL && !kube_deleting(p->other)) {
+        p->plan->adopt_vmi = true; /* nobody's: the machine's from now on, as in KubeVirt */
         return;
     }
     drop_met_requests(p);
@@ -355,7 +367,8 @@ static void plan_life(struct planner *p)
 
 static void plan_deletion(struct planner *p)
 {
-    if (p->view->vmi != NULL && owns(p->view->vm, p->view->vmi)) {
+    /* kubectl delete --cascade=orphan leaves the instance to itself. */
+    if (p->view->vmi != NULL && !kube_has_finalizer(p->view->vm, "orphan")) {
         p->intent = VM_STOP;
         plan_stop(p);
         return;
@@ -366,7 +379,12 @@ static void plan_deletion(struct planner *p)
 void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
 {
     *ret = (struct vm_plan){.vm = tree_copy(view->vm)};
-    struct planner p = {.view = view, .plan = ret, .strategy = vm_run_strategy(view->vm)};
+    struct vm_view own = *view;
+    struct planner p = {.view = &own, .plan = ret, .strategy = vm_run_strategy(view->vm)};
+    if (view->vmi != NULL && !owns(view->vm, view->vmi)) {
+        p.other = view->vmi;
+        own.vmi = NULL;
+    }
     p.status = tree_need_object(ret->vm, "status");
     p.conditions = tree_need_array(p.status, "conditions");
     if (kube_deleting(view->vm)) {
@@ -377,7 +395,7 @@ void vm_plan_make(const struct vm_view *view, struct vm_plan *ret)
         if (!p.failed)
             condition_remove(p.conditions, "Failure");
     }
-    vm_status_fill(view, p.intent, p.status);
+    vm_status_fill(&own, p.intent, p.status);
 }
 
 void vm_plan_failed_create(const struct vm_view *view, struct vm_plan *plan, const char *message)

@@ -4,7 +4,7 @@
  * bytes choose objects at some point of a machine's life; each four that follow change one value
  * somewhere in a spec or status. Whatever is in them, a plan
  *
- *   - creates or deletes, never both, and touches nothing of the spec;
+ *   - creates or deletes, never both, and touches nothing of the spec but the run strategy;
  *   - can be written as JSON;
  *   - settles: made again and again from its own outcome, a second later each time, it changes
  *     nothing any more; neither do creations that fail again and again. Else the operator would
@@ -259,11 +259,22 @@ static void read_spec(struct world *world, const cJSON *object)
 
 /* --- what a plan promises --- */
 
+/* A Start request makes Halted Always. */
+static cJSON *spec_without_strategy(const cJSON *object)
+{
+    const cJSON *spec = json_get(object, "spec");
+    cJSON *copy = spec != NULL ? tree_copy(spec) : tree_object();
+    cJSON_DeleteItemFromObjectCaseSensitive(copy, "runStrategy");
+    cJSON_DeleteItemFromObjectCaseSensitive(copy, "running");
+    return copy;
+}
+
 /* Users' fields are theirs. */
 static void check_update(const cJSON *from, const cJSON *to)
 {
     cleanup_free char *text = NULL;
-    require(kube_equal(json_get(from, "spec"), json_get(to, "spec")));
+    cleanup_json cJSON *old = spec_without_strategy(from), *now = spec_without_strategy(to);
+    require(kube_equal(old, now));
     require(kube_equal(json_get(from, "kind"), json_get(to, "kind")));
     require(json_print(to, &text, NULL, NULL) == 0);
 }

@@ -338,19 +338,69 @@ START_TEST(test_deletion)
 }
 END_TEST
 
+/* The instance of another machine of this name, which is gone. */
+static cJSON *others_instance(void)
+{
+    cJSON *object = kit_vmi("{phase: Running, conditions: [{type: Ready, status: \"True\"},"
+                            " {type: Paused, status: \"True\"}]}");
+    tree_put(tree_need_object(object, "metadata"), "ownerReferences",
+             kit_yaml("[{kind: VirtualMachine, name: box, uid: vm-0, controller: true}]"));
+    return object;
+}
+
+/* Nothing of it is this machine's: neither to stop nor to show. */
 START_TEST(test_foreign_instance)
 {
-    make(kit_vm("Halted", NULL), kit_vmi("{phase: Running}"));
-    ck_assert(!plan.delete_vmi); /* it is not ours to stop */
-    ck_assert(condition_is(kube_path(plan.vm, "status.conditions"), "Failure", "True"));
-    tear_down();
-    set_up();
-    cJSON *going = kit_vmi("{phase: Running}");
+    static const char *const strategies[] = {"Halted", "Always", "Manual"};
+    make(kit_vm(strategies[_i], "{stateChangeRequests: [{action: Stop, uid: uid-1}]}"),
+         others_instance());
+    const cJSON *conditions = kube_path(plan.vm, "status.conditions");
+    ck_assert(!plan.delete_vmi);
+    ck_assert(!plan.adopt_vmi);
+    ck_assert_ptr_null(plan.create_vmi);
+    ck_assert_str_eq(printable(), "Stopped");
+    ck_assert_str_eq(condition_reason(conditions, "Ready"), "VMINotExists");
+    ck_assert_ptr_null(kube_condition(conditions, "Paused"));
+    ck_assert_str_eq(kit_text(plan.vm, "status.created"), "");
+    ck_assert_str_eq(kit_text(plan.vm, "status.stateChangeRequests"), "");
+    ck_assert_str_eq(condition_reason(conditions, "Failure"), _i == 1 ? "FailedCreate" : "");
+}
+END_TEST
+
+START_TEST(test_foreign_instance_that_goes)
+{
+    cJSON *going = others_instance();
     tree_put_string(tree_need_object(going, "metadata"), "deletionTimestamp",
                     "2026-01-02T03:00:00Z");
     make(kit_vm("Always", NULL), going);
     ck_assert_ptr_null(plan.create_vmi);
     ck_assert_ptr_null(kube_condition(kube_path(plan.vm, "status.conditions"), "Failure"));
+}
+END_TEST
+
+/* Nobody's: made by hand, or left by kubectl delete vm --cascade=orphan. */
+START_TEST(test_orphan_is_adopted)
+{
+    cJSON *orphan = kit_vmi("{phase: Running}");
+    if (_i == 1)
+        tree_put_string(tree_need_object(orphan, "metadata"), "deletionTimestamp",
+                        "2026-01-02T03:00:00Z");
+    make(kit_vm("Always", NULL), orphan);
+    ck_assert_int_eq(plan.adopt_vmi, _i == 0);
+    ck_assert_ptr_null(plan.create_vmi);
+    ck_assert(!plan.delete_vmi);
+}
+END_TEST
+
+START_TEST(test_deletion_leaves_orphan)
+{
+    cJSON *going = kit_vm("Always", NULL), *meta = tree_need_object(going, "metadata");
+    tree_put_string(meta, "deletionTimestamp", "2026-01-02T03:00:00Z");
+    tree_push_string(tree_need_array(meta, "finalizers"), "orphan");
+    make(going, instance("Running"));
+    ck_assert(!plan.delete_vmi);
+    ck_assert(!kube_has_finalizer(plan.vm, FINALIZER_VM));
+    ck_assert(kube_has_finalizer(plan.vm, "orphan")); /* the garbage collector's */
 }
 END_TEST
 
@@ -487,7 +537,10 @@ int main(void)
     tcase_add_test(tcase, test_crash_loop_counts_once);
     tcase_add_test(tcase, test_long_run_forgets);
     tcase_add_loop_test(tcase, test_deletion, 0, 2);
-    tcase_add_test(tcase, test_foreign_instance);
+    tcase_add_loop_test(tcase, test_foreign_instance, 0, 3);
+    tcase_add_test(tcase, test_foreign_instance_that_goes);
+    tcase_add_loop_test(tcase, test_orphan_is_adopted, 0, 2);
+    tcase_add_test(tcase, test_deletion_leaves_orphan);
     tcase_add_test(tcase, test_bad_template);
     tcase_add_test(tcase, test_bad_template_of_a_halted_machine);
     tcase_add_test(tcase, test_corrected_template);
