@@ -123,7 +123,9 @@ const char *kube_uid(const cJSON *object);
 const char *kube_resource_version(const cJSON *object);
 const char *kube_label(const cJSON *object, const char *key);      /* NULL: none */
 const char *kube_annotation(const cJSON *object, const char *key); /* NULL: none */
-bool kube_deleting(const cJSON *object);                           /* has a deletionTimestamp */
+/* As k8s.io/apimachinery's IsValidLabelValue: others are refused with the whole object. */
+bool kube_is_label_value(const char *text);
+bool kube_deleting(const cJSON *object); /* has a deletionTimestamp */
 bool kube_has_finalizer(const cJSON *object, const char *finalizer);
 /* metadata.ownerReferences with controller: true; NULL: none. */
 const cJSON *kube_controller_ref(const cJSON *object);

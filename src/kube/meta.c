@@ -53,6 +53,24 @@ const char *kube_annotation(const cJSON *object, const char *key)
     return string_of(json_get(metadata(object, "annotations"), key));
 }
 
+static bool is_alphanumeric(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool kube_is_label_value(const char *text)
+{
+    size_t len = strlen(text);
+    if (len > 63)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        bool inside = i > 0 && i < len - 1;
+        if (!is_alphanumeric(text[i]) && !(inside && strchr("-_.", text[i]) != NULL))
+            return false;
+    }
+    return true;
+}
+
 bool kube_deleting(const cJSON *object)
 {
     return metadata(object, "deletionTimestamp") != NULL;

@@ -24,7 +24,7 @@ static void keep_members(cJSON *object, const char *key, const char *const *name
 
 static void cut_pod(cJSON *pod)
 {
-    static const char *const spec[] = {"nodeName", NULL};
+    static const char *const spec[] = {"nodeName", "terminationGracePeriodSeconds", NULL};
     static const char *const status[] = {
         "phase",    "conditions", "podIP",  "podIPs", "containerStatuses", "initContainerStatuses",
         "qosClass", "message",    "reason", NULL};

@@ -176,12 +176,18 @@ static bool node_is_lost(const struct vmi_view *view)
            condition_is(kube_path(view->node, "status.conditions"), "Ready", "Unknown");
 }
 
-/* kubectl get vmi -l kubevirt.io/nodeName=... */
+/*
+ * kubectl get vmi -l kubevirt.io/nodeName=... A node may have a name that no label can have: then
+ * only status.nodeName says it, and the API server takes the rest of the status.
+ */
 static void label_node(struct planner *p)
 {
-    cJSON *labels = tree_need_object(tree_need_object(p->plan->vmi, "metadata"), "labels");
-    if (p->pod.node != NULL)
-        tree_put_string(labels, LABEL_NODE_NAME, p->pod.node);
+    cJSON *meta = tree_need_object(p->plan->vmi, "metadata");
+    if (p->pod.node != NULL && kube_is_label_value(p->pod.node))
+        tree_put_string(tree_need_object(meta, "labels"), LABEL_NODE_NAME, p->pod.node);
+    else
+        cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(meta, "labels"),
+                                                LABEL_NODE_NAME);
 }
 
 static void plan_running(struct planner *p)
@@ -226,13 +232,32 @@ static void plan_with_pod(struct planner *p)
     }
 }
 
-/* Seconds that a deletion leaves the guest. */
-static int64_t grace_of(const struct vmi_view *view)
+/* Beyond the guest's time: for vmm, which ends the machine itself, and for the kubelet. */
+#define GRACE_EXTRA 30
+
+static int64_t guest_grace(const struct vmi_view *view)
 {
     int64_t grace = 30;
     (void)json_get_int64(json_get(view->vmi, "spec"), "terminationGracePeriodSeconds", NULL, &grace,
                          NULL);
-    return grace < 0 ? GRACE_LEAST : grace > UINT32_MAX ? UINT32_MAX : grace + 30;
+    return grace < 0 ? 0 : grace > UINT32_MAX ? UINT32_MAX : grace;
+}
+
+/* Less than the pod was made with: virtctl stop --grace-period. vmm would wait for the old one. */
+static bool grace_was_cut(const struct vmi_view *view)
+{
+    int64_t given;
+    return json_int64(kube_path(view->pod, "spec.terminationGracePeriodSeconds"), &given) &&
+           guest_grace(view) + GRACE_EXTRA < given;
+}
+
+/* Seconds that a deletion leaves the pod. */
+static int64_t grace_of(const struct vmi_view *view)
+{
+    int64_t grace = guest_grace(view);
+    if (grace_was_cut(view))
+        return grace > GRACE_LEAST ? grace : GRACE_LEAST;
+    return grace + GRACE_EXTRA;
 }
 
 static void plan_life(struct planner *p)
@@ -285,6 +310,18 @@ static int64_t deletion_grace(const struct planner *p)
     return ran ? grace_of(p->view) : GRACE_LEAST;
 }
 
+/* A grace period cut while the guest shuts down; kubelets before 1.22 go on as they began. */
+static void hurry(struct planner *p)
+{
+    int64_t left;
+    if (p->pod.compute != COMPUTE_RUNNING || !grace_was_cut(p->view) ||
+        !json_int64(kube_path(p->view->pod, "metadata.deletionGracePeriodSeconds"), &left) ||
+        left <= grace_of(p->view))
+        return;
+    p->plan->delete_pod = true;
+    p->plan->delete_grace = grace_of(p->view);
+}
+
 static void plan_deletion(struct planner *p)
 {
     bool final = vmi_phase_is_final(phase_of(p));
@@ -296,7 +333,11 @@ static void plan_deletion(struct planner *p)
     }
     if (p->pod.compute == COMPUTE_ENDED && !final)
         plan_end(p);
-    if (p->pod.deleting || wait_for_start(p))
+    if (p->pod.deleting) {
+        hurry(p);
+        return;
+    }
+    if (wait_for_start(p))
         return;
     if (p->pod.compute == COMPUTE_RUNNING)
         plan_event(&p->plan->events, false, "ShuttingDown", "Delete", "Signaled Graceful Shutdown");

@@ -104,6 +104,24 @@ START_TEST(finds_conditions)
 }
 END_TEST
 
+#define SIXTY_THREE "a12345678901234567890123456789012345678901234567890123456789-_b"
+
+static const struct {
+    const char *text;
+    bool valid;
+} values[] = {
+    {"", true},     {"n", true},         {"node-1.example.org", true},
+    {"A_b", true},  {SIXTY_THREE, true}, {SIXTY_THREE "4", false},
+    {"-n", false},  {"n.", false},       {".", false},
+    {"a/b", false}, {"a b", false},      {"n\303\266", false},
+};
+
+START_TEST(knows_label_values)
+{
+    ck_assert_int_eq(kube_is_label_value(values[_i].text), values[_i].valid);
+}
+END_TEST
+
 static const struct {
     const char *a, *b;
     bool equal;
@@ -166,6 +184,7 @@ int main(void)
     tcase_add_test(tc, reads_metadata);
     tcase_add_loop_test(tc, bears_what_is_absent_or_wrong, 0, (int)ARRAY_SIZE(empty));
     tcase_add_test(tc, makes_owner_references);
+    tcase_add_loop_test(tc, knows_label_values, 0, (int)ARRAY_SIZE(values));
     tcase_add_test(tc, walks_paths);
     tcase_add_test(tc, finds_conditions);
     tcase_add_loop_test(tc, compares, 0, (int)ARRAY_SIZE(pairs));

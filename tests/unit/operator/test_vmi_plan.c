@@ -189,6 +189,22 @@ START_TEST(test_settles)
 }
 END_TEST
 
+#define LONG_NAME "worker-17.rack-4.building-2.site-north.compute.cluster.example.org"
+
+/* A label that the API server refuses would be the end of all news of this machine. */
+START_TEST(test_node_of_a_long_name)
+{
+    cJSON *its_pod = kit_pod(RUNNING), *up = kit_vmi("{phase: Scheduling}");
+    tree_put_string(tree_need_object(its_pod, "spec"), "nodeName", LONG_NAME);
+    tree_put_string(tree_need_object(tree_need_object(up, "metadata"), "labels"), LABEL_NODE_NAME,
+                    "elsewhere");
+    make(up, its_pod);
+    ck_assert_str_eq(phase(), "Running");
+    ck_assert_ptr_null(kube_label(plan.vmi, LABEL_NODE_NAME));
+    ck_assert_str_eq(kit_text(plan.vmi, "status.nodeName"), LONG_NAME);
+}
+END_TEST
+
 static const struct {
     const char *pod_status;
     const char *phase;
@@ -445,7 +461,33 @@ START_TEST(test_delete_with_endless_grace)
     tree_put_int(tree_need_object(forever, "spec"), "terminationGracePeriodSeconds", INT64_MAX);
     make(forever, kit_pod(RUNNING));
     ck_assert(plan.delete_pod);
-    ck_assert_int_eq(plan.delete_grace, UINT32_MAX);
+    ck_assert_int_eq(plan.delete_grace, UINT32_MAX + INT64_C(30));
+}
+END_TEST
+
+/* virtctl stop --grace-period: seconds in the specification, and in the pod's (60 + 30). */
+static const struct {
+    int64_t given, left; /* left 0: the pod is not being deleted yet */
+    bool deletes_pod;
+    int64_t grace;
+} cuts[] = {
+    {60, 0, true, 90}, {5, 0, true, 5},  {0, 0, true, 1},    {600, 0, true, 630},
+    {0, 90, true, 1},  {5, 5, false, 0}, {60, 90, false, 0}, {60, 600, false, 0},
+};
+
+START_TEST(test_grace_is_cut)
+{
+    cJSON *going = deleting(kit_vmi("{phase: Running}")), *its_pod = kit_pod(RUNNING);
+    cJSON *meta = tree_need_object(its_pod, "metadata");
+    tree_put_int(tree_need_object(going, "spec"), "terminationGracePeriodSeconds", cuts[_i].given);
+    tree_put_int(tree_need_object(its_pod, "spec"), "terminationGracePeriodSeconds", 90);
+    if (cuts[_i].left != 0) {
+        (void)deleting(its_pod);
+        tree_put_int(meta, "deletionGracePeriodSeconds", cuts[_i].left);
+    }
+    make(going, its_pod);
+    ck_assert_int_eq(plan.delete_pod, cuts[_i].deletes_pod);
+    ck_assert_int_eq(plan.delete_grace, cuts[_i].grace);
 }
 END_TEST
 
@@ -474,6 +516,7 @@ int main(void)
     tcase_add_test(tcase, test_failed_create_settles);
     tcase_add_test(tcase, test_missing_claim);
     tcase_add_test(tcase, test_running);
+    tcase_add_test(tcase, test_node_of_a_long_name);
     tcase_add_test(tcase, test_settles);
     tcase_add_loop_test(tcase, test_problems, 0, sizeof(problems) / sizeof(problems[0]));
     tcase_add_loop_test(tcase, test_ends, 0, sizeof(ends) / sizeof(ends[0]));
@@ -490,6 +533,7 @@ int main(void)
     tcase_add_test(tcase, test_bad_specification);
     tcase_add_test(tcase, test_running_specification_becomes_bad);
     tcase_add_test(tcase, test_delete_with_endless_grace);
+    tcase_add_loop_test(tcase, test_grace_is_cut, 0, sizeof(cuts) / sizeof(cuts[0]));
     tcase_add_test(tcase, test_unsupported_field_is_named);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
