@@ -8,6 +8,7 @@
  * has the end, which cuts off calls that nobody answers.
  */
 #include "http.h"
+#include "identity.h"
 #include "kinds.h"
 #include "operator.h"
 #include "options.h"
@@ -229,7 +230,6 @@ int main(int argc, char **argv)
     struct options options;
     struct error err = ERROR_INIT;
     sigset_t set;
-    char host[65] = "operator";
     int r = options_parse(argc, argv, &options, &err);
     if (r > 0)
         return 0;
@@ -237,8 +237,7 @@ int main(int argc, char **argv)
     log_setup("operator", STDERR_FILENO, options.log_format, options.log_level);
     if (r == 0) {
         block_signals(&set);
-        (void)gethostname(host, sizeof(host) - 1);
-        cleanup_free char *identity = xasprintf("%s_%ld", host, (long)getpid());
+        cleanup_free char *identity = operator_identity();
         r = set_up(&options, identity, &err);
         if (r == 0)
             r = run(&options, identity, &set, &err);
