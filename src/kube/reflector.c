@@ -178,7 +178,7 @@ void reflector_list_failed(struct reflector *r, enum reflector_failure failure,
 void reflector_watch_started(struct reflector *r, uint64_t now_ns)
 {
     r->started_ns = r->last_byte_ns = now_ns;
-    r->answered = false;
+    r->answered = r->bookmarked = false;
     r->events = 0;
 }
 
@@ -200,9 +200,17 @@ void reflector_watch_event(struct reflector *r, const char *version)
     r->internal_since_ns = 0;
 }
 
+void reflector_watch_bookmark(struct reflector *r, const char *version)
+{
+    r->bookmarked = true;
+    reflector_watch_event(r, version);
+}
+
 uint64_t reflector_watch_deadline(const struct reflector *r)
 {
-    return r->last_byte_ns + (r->answered ? r->times->idle : r->times->answer);
+    if (!r->answered)
+        return r->last_byte_ns + r->times->answer;
+    return r->bookmarked ? r->last_byte_ns + r->times->idle : UINT64_MAX;
 }
 
 void reflector_watch_ended(struct reflector *r, uint64_t now_ns)

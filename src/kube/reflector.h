@@ -27,7 +27,7 @@ struct reflector_times {
     uint64_t backoff_reset; /* without a failure for so long: n is 0 again */
     uint64_t short_watch;   /* a watch that ended before, without an event, has failed */
     uint64_t answer;        /* until a watch's response begins */
-    uint64_t idle;          /* of a watch; bookmarks come every minute */
+    uint64_t idle;          /* of a watch that gets bookmarks, which come every minute */
     uint64_t internal;      /* how long 500s only repeat the watch */
     uint64_t list;          /* for all of a list, or of a page */
 };
@@ -71,7 +71,7 @@ struct reflector {
     unsigned pages;
     /* The watch that is under way. */
     uint64_t started_ns, last_byte_ns;
-    bool answered;
+    bool answered, bookmarked;
     unsigned timeout_seconds;
     uint64_t events;
     uint64_t internal_since_ns; /* first of a row of 500s; 0: none */
@@ -102,8 +102,15 @@ void reflector_watch_started(struct reflector *r, uint64_t now_ns);
 void reflector_watch_answered(struct reflector *r, uint64_t now_ns);
 void reflector_watch_bytes(struct reflector *r, uint64_t now_ns);
 void reflector_watch_event(struct reflector *r, const char *version);
+void reflector_watch_bookmark(struct reflector *r, const char *version);
 
-/* When the watch counts as dead unless bytes come; then call reflector_watch_ended(). */
+/*
+ * When the watch counts as dead unless bytes come; then call reflector_watch_ended(). Silence says
+ * that only of a watch that has had a bookmark: an API server before 1.21, or without etcd's
+ * progress notifications, sends none for a kind of which nothing has changed since it started
+ * (apiserver storage/cacher). UINT64_MAX then: TCP notices a peer that is gone, and the watch's own
+ * timeout one that is stuck.
+ */
 uint64_t reflector_watch_deadline(const struct reflector *r);
 
 /* The stream is over, by its regular end or a lost connection; or it never was answered. */

@@ -88,11 +88,9 @@ static int append_body(struct kube_cache *cache, const char *bytes, size_t len, 
     return 0;
 }
 
-static void take_version(struct kube_cache *cache, const cJSON *object)
+static bool version_is_usable(const char *version)
 {
-    const char *version = kube_resource_version(object);
-    if (*version != '\0' && strlen(version) < KUBE_VERSION_SIZE)
-        reflector_watch_event(&cache->reflector, version);
+    return *version != '\0' && strlen(version) < KUBE_VERSION_SIZE;
 }
 
 /*
@@ -115,7 +113,8 @@ static void delete_unreadable(struct kube_cache *cache, const cJSON *tree)
 {
     struct kube_object *seen = kube_store_get(cache->store, kube_namespace(tree), kube_name(tree));
     cache->broken = ERROR_INIT;
-    take_version(cache, tree);
+    if (version_is_usable(kube_resource_version(tree)))
+        reflector_watch_event(&cache->reflector, kube_resource_version(tree));
     if (seen != NULL && strcmp(kube_object_uid(seen), kube_uid(tree)) == 0)
         kube_store_delete(cache->store, seen);
     else
@@ -160,7 +159,8 @@ static int take_line(void *user, const char *line, size_t len)
             cache->event_error.code = 500;
         return -EREMOTEIO;
     case KUBE_WATCH_BOOKMARK:
-        take_version(cache, object);
+        if (version_is_usable(kube_resource_version(object)))
+            reflector_watch_bookmark(&cache->reflector, kube_resource_version(object));
         return 0;
     case KUBE_WATCH_UNKNOWN:
         log_warn("cache", "%s: skipping an event of an unknown type", plural(cache));

@@ -362,13 +362,19 @@ START_TEST(watchdog)
     ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.answer);
     now += NSEC_PER_SEC;
     reflector_watch_answered(&r, now);
+    reflector_watch_event(&r, "11");
+    ck_assert_uint_eq(reflector_watch_deadline(&r), UINT64_MAX); /* it may have nothing to say */
+    reflector_watch_bookmark(&r, "12");
     ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.idle);
     now += 100 * NSEC_PER_SEC;
     reflector_watch_bytes(&r, now);
     ck_assert_uint_eq(reflector_watch_deadline(&r), now + reflector_default_times.idle);
     now += reflector_default_times.idle;
     reflector_watch_ended(&r, now);
-    expect_watch("10");
+    expect_watch("12");
+    reflector_watch_started(&r, now); /* maybe at another server */
+    reflector_watch_answered(&r, now);
+    ck_assert_uint_eq(reflector_watch_deadline(&r), UINT64_MAX);
 }
 END_TEST
 

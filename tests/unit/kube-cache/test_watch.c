@@ -13,6 +13,7 @@
 #include <podvisor/str.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct kube_resource maps = {
     .group = "", .version = "v1", .plural = "configmaps", .kind = "ConfigMap"};
@@ -23,6 +24,9 @@ static const struct kube_resource nodes = {
 #define WATCH "GET /api/v1/namespaces/ns/configmaps?watch=true"
 #define FROM  WATCH "&allowWatchBookmarks=true&resourceVersion="
 #define RE    "GET /api/v1/namespaces/ns/configmaps?resourceVersion="
+#define BOOKMARK                                                               \
+    "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"ConfigMap\",\"metadata\":{" \
+    "\"resourceVersion\":\"20\"}}}\n"
 #define EMPTY "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[]}"
 
 static const struct reflector_times quick = {
@@ -60,17 +64,22 @@ static void changed(void *user, struct kube_object *old, struct kube_object *now
     pthread_mutex_unlock(&lock);
 }
 
-static void set_up(void)
+static void set_up_as(const char *user)
 {
     struct error err = ERROR_INIT;
     server = kube_server_start(NULL);
-    struct kube_config_options options = {.kubeconfig = kube_server_kubeconfig(server, NULL, NULL),
+    struct kube_config_options options = {.kubeconfig = kube_server_kubeconfig(server, NULL, user),
                                           .user_agent = "test/1"};
     ck_assert_msg(kube_client_new(&options, 0, 0, &client, &err) == 0, "%s", err.text);
     ck_assert_int_eq(kube_caches_new(client, &caches, NULL), 0);
     cache = kube_caches_add(caches, &(struct kube_cache_options){
                                         .resource = &maps, .namespace_ = "ns", .changed = changed});
     changes[0] = '\0';
+}
+
+static void set_up(void)
+{
+    set_up_as(NULL);
 }
 
 static void tear_down(void)
@@ -259,8 +268,7 @@ END_TEST
 START_TEST(page_expires)
 {
     reply(LIST, 200, PAGE("a", "C1"));
-    reply("GET /api/v1/namespaces/ns/configmaps?limit=500&continue=C1", 410,
-          "{\"kind\":\"Status\",\"code\":410,\"reason\":\"Expired\"}");
+    reply("GET /api/v1/namespaces/ns/configmaps?limit=500&continue=C1", 410, NULL);
     reply(RE "0", 200, PAGE("b", ""));
     stream_always();
     start(&quick);
@@ -432,7 +440,7 @@ START_TEST(list_refused_until_it_is_not)
 }
 END_TEST
 
-/* Half-open: a server that takes requests and says nothing. */
+/* Half-open: a server that takes requests and says nothing, or nothing any more. */
 START_TEST(silence)
 {
     struct reflector_times times = quick;
@@ -440,12 +448,31 @@ START_TEST(silence)
     kube_server_add(server, &(struct kube_reply){.request = LIST, .kind = KUBE_REPLY_HANG});
     reply(LIST, 200, EMPTY);
     kube_server_add(server, &(struct kube_reply){.request = WATCH, .kind = KUBE_REPLY_HANG});
-    stream_always();
+    kube_server_add(server, &(struct kube_reply){.request = WATCH,
+                                                 .kind = KUBE_REPLY_STREAM,
+                                                 .body = BOOKMARK,
+                                                 .times = KUBE_REPLY_ALWAYS});
     start(&times);
     ck_assert(kube_caches_wait_synced(caches, 10 * NSEC_PER_SEC));
-    for (size_t i = 2; i < 6; i++) /* the hanging watch, then streams without a byte */
-        expect_request(i, FROM "10&");
+    expect_request(2, FROM "10&"); /* never answered */
+    expect_request(3, FROM "10&");
+    for (size_t i = 4; i < 7; i++) /* a bookmark each, and then silence */
+        expect_request(i, FROM "20&");
     ck_assert_uint_eq(kube_server_unexpected(server), 0);
+}
+END_TEST
+
+/* Without bookmarks a quiet watch is like any other; what comes late is taken. */
+START_TEST(quiet_without_bookmarks)
+{
+    struct reflector_times times = quick;
+    times.idle = 20 * NSEC_PER_MSEC;
+    start_watching(&times);
+    push_event("ADDED", "a", 11);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    push_event("MODIFIED", "a", 12);
+    expect_changes("+a@11 a@11>12");
+    ck_assert_uint_eq(kube_server_requests(server), 2);
 }
 END_TEST
 
@@ -643,6 +670,94 @@ START_TEST(nobody_listens)
 }
 END_TEST
 
+/* --- a token that is replaced, as the kubelet does for a service account --- */
+
+static char token_path[] = "/tmp/podvisor-token-XXXXXX";
+
+static void write_token(const char *token)
+{
+    cleanup_free char *fresh = xasprintf("%s.fresh", token_path);
+    FILE *file = fopen(fresh, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(token, file);
+    fclose(file);
+    ck_assert_int_eq(rename(fresh, token_path), 0);
+}
+
+static void set_up_token(void)
+{
+    strcpy(token_path + strlen(token_path) - 6, "XXXXXX");
+    close(mkstemp(token_path));
+    write_token("old");
+    cleanup_free char *user = xasprintf("tokenFile: %s", token_path);
+    set_up_as(user);
+}
+
+static void tear_down_token(void)
+{
+    tear_down();
+    unlink(token_path);
+}
+
+static void expect_token(size_t index, const char *prefix, const char *authorization)
+{
+    expect_request(index, prefix);
+    struct kube_recorded request = kube_server_request(server, index);
+    ck_assert_msg(kube_recorded_has(&request, "Authorization", authorization), "%s is not in\n%s",
+                  authorization, request.headers);
+}
+
+/* Watching with a token that is not the file's any more. */
+static void begin_with_old_token(void)
+{
+    reply(LIST, 200, EMPTY);
+    kube_server_add(server, &(struct kube_reply){.request = WATCH, .kind = KUBE_REPLY_STREAM});
+    start(&quick);
+    ck_assert(kube_server_wait_streams(server, 1, 10000));
+    push_event("ADDED", "a", 11);
+    expect_changes("+a@11");
+    expect_token(1, FROM "10&", "Bearer old");
+    write_token("new");
+    push_event("MODIFIED", "a", 12); /* a watch that is open goes on */
+    expect_changes("+a@11 a@11>12");
+}
+
+START_TEST(token_replaced_under_a_watch)
+{
+    begin_with_old_token();
+    reply(WATCH, 401, NULL);
+    stream_always();
+    ck_assert(kube_server_end_stream(server, NULL, true));
+    expect_token(2, FROM "12&", "Bearer old"); /* read a moment ago, and not accepted any more */
+    expect_token(3, FROM "12&", "Bearer new");
+    ck_assert(kube_server_wait_streams(server, 1, 10000));
+    push_event("MODIFIED", "a", 13);
+    expect_changes("+a@11 a@11>12 a@12>13");
+    ck_assert_uint_eq(kube_server_requests(server), 4);
+}
+END_TEST
+
+/* What happened while nobody was let in is in the list, when the watch's version has expired. */
+START_TEST(token_replaced_and_version_expired)
+{
+    begin_with_old_token();
+    reply(WATCH, 410, NULL);
+    reply(RE "12", 401, NULL);
+    reply(RE "12", 200,
+          "{\"metadata\":{\"resourceVersion\":\"15\"},\"items\":[{\"metadata\":{\"name\":\"b\","
+          "\"namespace\":\"ns\",\"uid\":\"u-b\",\"resourceVersion\":\"14\"}}]}");
+    stream_always();
+    ck_assert(kube_server_end_stream(server, NULL, true));
+    expect_token(3, RE "12", "Bearer old");
+    expect_token(4, RE "12", "Bearer new");
+    expect_token(5, FROM "15&", "Bearer new");
+    ck_assert(kube_server_wait_streams(server, 1, 10000));
+    push_event("MODIFIED", "b", 16);
+    expect_shown("a", NULL);
+    expect_changes("+a@11 a@11>12 +b@14 -a@12 b@14>16");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kube-watch");
@@ -662,6 +777,7 @@ int main(void)
     tcase_add_test(tc, lists_anew_after_410);
     tcase_add_test(tc, list_refused_until_it_is_not);
     tcase_add_test(tc, silence);
+    tcase_add_test(tc, quiet_without_bookmarks);
     tcase_add_test(tc, slow_bodies);
     tcase_add_test(tc, bookmarks_and_strange_events);
     tcase_add_test(tc, a_list_too_large);
@@ -673,5 +789,11 @@ int main(void)
     tcase_add_loop_test(tc, ends_at_any_time, 0, 3);
     tcase_add_test(tc, nobody_listens);
     suite_add_tcase(suite, tc);
+    TCase *token = tcase_create("token");
+    tcase_add_checked_fixture(token, set_up_token, tear_down_token);
+    tcase_set_timeout(token, 100);
+    tcase_add_test(token, token_replaced_under_a_watch);
+    tcase_add_test(token, token_replaced_and_version_expired);
+    suite_add_tcase(suite, token);
     return run_suite(suite);
 }
