@@ -105,6 +105,46 @@ class Life(lib.Case):
         self.assertEqual([vmi["metadata"]["name"] for vmi in chosen], ["two"])
         self.kubectl("delete", "vm", "one", "two", "--timeout=60s")
 
+    def owner(self, name):
+        owners = self.get("vmi", name)["metadata"].get("ownerReferences", [])
+        return owners[0]["uid"] if owners else None
+
+    def test_orphan_is_adopted(self):
+        """kubectl delete --cascade=orphan leaves the machine running, and one of its name takes it over."""
+        self.apply(lib.machine("left"))
+        self.wait_condition("vm", "left", "Ready")
+        pod, = self.pods("left")
+        self.kubectl("delete", "vm", "left", "--cascade=orphan", "--timeout=60s")
+        lib.wait_until(lambda: self.owner("left") is None, what="an instance without owner")
+        self.assertEqual(self.get("vmi", "left")["status"]["phase"], "Running")
+        self.apply(lib.machine("left"))
+        self.wait_condition("vm", "left", "Ready")
+        self.assertEqual(self.owner("left"), self.get("vm", "left")["metadata"]["uid"])
+        self.assertEqual([each["metadata"]["uid"] for each in self.pods("left")], [pod["metadata"]["uid"]])
+        self.kubectl("delete", "vm", "left", "--timeout=60s")
+        self.wait_gone("vmi", "left")
+
+    def test_instance_of_another(self):
+        """It is neither stopped nor shown; when it goes, the machine starts."""
+        self.kubectl("create", "configmap", "somebody")
+        somebody = self.get("configmap", "somebody")
+        vmi = lib.instance("taken")
+        vmi["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "somebody",
+                                               "uid": somebody["metadata"]["uid"], "controller": True}]
+        self.apply(vmi)
+        self.wait_phase("taken", "Running")
+        self.apply(lib.machine("taken"))
+        self.wait_condition("vm", "taken", "Failure")
+        vm = self.get("vm", "taken")
+        self.assert_condition(vm, "Failure", "True", "FailedCreate")
+        self.assert_condition(vm, "Ready", "False", "VMINotExists")
+        self.assertEqual(lib.condition(vm, "LiveMigratable"), {})
+        self.assertEqual(vm["status"]["printableStatus"], "Stopped")
+        self.kubectl("delete", "vmi", "taken", "--timeout=60s")
+        self.wait_condition("vm", "taken", "Ready")
+        self.assertEqual(lib.condition(self.get("vm", "taken"), "Failure"), {})
+        self.kubectl("delete", "vm", "taken", "--timeout=60s")
+
     def test_pod_deleted_by_hand(self):
         """Always: a new instance, in a new pod."""
         self.apply(lib.machine("hit"))
