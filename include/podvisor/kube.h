@@ -104,6 +104,13 @@ struct kube_delete_options {
 int kube_delete(const struct kube_call *call, const struct kube_delete_options *options,
                 struct error *err);
 
+/*
+ * What is served of a group and version: an APIResourceList in *ret, the caller's. Discovery, which
+ * every client that is authenticated may read. One try of 3 s. -ENOENT: nothing of it.
+ */
+int kube_discover(struct kube_client *client, const char *group, const char *version, cJSON **ret,
+                  struct error *err);
+
 #define KUBE_VERB_COUNT 7 /* GET LIST WATCH POST PUT PATCH DELETE */
 
 /* Counters for /metrics, any thread: requests by verb and status class, retries, waits. */

@@ -2,11 +2,13 @@
 /* The verbs of podvisor/kube.h over kube_request_run(). Each runs on its caller's thread. */
 #include "request.h"
 #include <podvisor/cleanup.h>
+#include <podvisor/clock.h>
 #include <podvisor/str.h>
 #include <string.h>
 
 #define FIELD_MANAGER "podvisor"
 #define BODY_MAX      (64u << 20)
+#define DISCOVERY_NS  (3 * NSEC_PER_SEC)
 
 /* What one verb adds to a call. */
 struct verb_use {
@@ -155,6 +157,23 @@ int kube_call_with(const struct kube_call *call, const struct kube_call_options 
                &(struct verb_use){
                    .verb = verb, .patch = KUBE_PATCH_MERGE, .object = object, .options = options},
                ret, err);
+}
+
+int kube_discover(struct kube_client *client, const char *group, const char *version, cJSON **ret,
+                  struct error *err)
+{
+    struct error own_error = ERROR_INIT;
+    struct error *e = err != NULL ? err : &own_error; /* its code is our answer */
+    struct kube_status status = {.code = 0};
+    /* Whoever asks can ask again, and must not be held for long. */
+    const struct kube_call_options once = {.no_retry = true, .timeout_ns = DISCOVERY_NS};
+    cleanup_free char *g = kube_percent_encode(group, '\0');
+    cleanup_free char *v = kube_percent_encode(version, '\0');
+    cleanup_free char *path = xasprintf("/apis/%s/%s", g, v);
+    const struct kube_call call = {.client = client};
+    int r = exchange(&call, &(struct verb_use){.verb = KUBE_VERB_GET, .options = &once}, path, ret,
+                     &status, e);
+    return r < 0 ? error_wrap(e, "GET %s", path) : 0;
 }
 
 /* --- delete ----------------------------------------------------------------------------------- */

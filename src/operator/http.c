@@ -32,12 +32,19 @@ static struct reply live(const struct http_server *server)
     return plain(lease == NULL || kube_lease_healthy(lease), "the lease was not renewed in time");
 }
 
+static struct reply ready(const struct http_options *options)
+{
+    if (atomic_load(options->beside_kubevirt))
+        return plain(false, "KubeVirt is installed in this cluster");
+    return plain(atomic_load(options->synced), "the caches are not filled yet");
+}
+
 static struct reply answer(const struct http_server *server, const char *path)
 {
     if (strcmp(path, "/livez") == 0 || strcmp(path, "/healthz") == 0)
         return live(server);
     if (strcmp(path, "/readyz") == 0)
-        return plain(atomic_load(server->options.synced), "the caches are not filled yet");
+        return ready(&server->options);
     if (strcmp(path, "/metrics") == 0)
         return (struct reply){
             MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8",

@@ -19,6 +19,7 @@ struct http_options {
     struct kube_lease *_Atomic *lease; /* NULL in it: no election */
     const atomic_bool *synced;         /* the caches are filled */
     const atomic_bool *leading;
+    const atomic_bool *beside_kubevirt; /* ... which keeps us from working */
 };
 
 int http_start(const struct http_options *options, struct http_server **ret, struct error *err);

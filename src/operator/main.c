@@ -9,7 +9,7 @@
  */
 #include "http.h"
 #include "identity.h"
-#include "kinds.h"
+#include "kubevirt.h"
 #include "operator.h"
 #include "options.h"
 #include <malloc.h>
@@ -29,6 +29,9 @@
 #define LEASE_NAME    "podvisor-operator"
 #define SYNC_PATIENCE (10 * NSEC_PER_SEC) /* then it says what it waits for, and goes on */
 
+#define KUBEVIRT_LOOK (120 * NSEC_PER_SEC) /* whether it was installed meanwhile */
+#define KUBEVIRT_WAIT (30 * NSEC_PER_SEC)  /* whether it is gone */
+
 /* At the end: for events that wait, and for all calls that are under way; those are cut off then.
  */
 #define EVENT_DRAIN  (1 * NSEC_PER_SEC)
@@ -37,7 +40,7 @@
 /* One operator a process. */
 static struct operator op;
 static struct kube_lease *_Atomic lease;
-static atomic_bool synced, leading;
+static atomic_bool synced, leading, beside_kubevirt;
 static pthread_t cutter; /* while `ending` */
 static sem_t ended;
 static bool ending;
@@ -109,23 +112,37 @@ static int run_controllers(unsigned workers, struct error *err)
     return r;
 }
 
+/* Two operators of different makers would fight over every machine: who was there first works. */
+static int look_for_kubevirt(bool running, struct error *err)
+{
+    bool there = kubevirt_is_installed(&op);
+    atomic_store(&beside_kubevirt, there);
+    if (there && running)
+        return error_set(err, EBUSY, "KubeVirt has been installed in this cluster");
+    if (there)
+        log_error("operator", "KubeVirt is installed in this cluster: podvisor does nothing until "
+                              "it is removed, with its kind " KUBEVIRT_KIND ".kubevirt.io");
+    return 0;
+}
+
 static int lead_until_signal(const struct options *options, const char *identity, sigset_t *set,
                              struct error *err)
 {
     bool running = false;
-    int r = 0;
+    int r = 0, signal = 0;
     if (!options->leader_elect)
         acquired(NULL);
     else
         r = start_lease(options, identity, err);
-    while (r == 0) {
-        int signal = wait_signal(3600 * NSEC_PER_SEC, set);
-        if (signal == SIGTERM || signal == SIGINT)
-            break;
-        if (signal != SIGUSR1 || running)
-            continue;
-        running = true;
-        r = run_controllers(options->workers, err);
+    while (r == 0 && signal != SIGTERM && signal != SIGINT) {
+        r = look_for_kubevirt(running, err);
+        bool wait = atomic_load(&beside_kubevirt);
+        if (r == 0 && !running && !wait && atomic_load(&leading)) {
+            running = true;
+            r = run_controllers(options->workers, err);
+        }
+        if (r == 0)
+            signal = wait_signal(wait ? KUBEVIRT_WAIT : KUBEVIRT_LOOK, set);
     }
     log_info("operator", "ending");
     return r;
@@ -166,7 +183,8 @@ static int run(const struct options *options, const char *identity, sigset_t *se
 {
     struct http_server *server = NULL;
     struct http_options http = {
-        options->listen_address, options->listen_port, &op, &lease, &synced, &leading};
+        options->listen_address, options->listen_port, &op, &lease, &synced, &leading,
+        &beside_kubevirt};
     int r = 0;
     if (options->listen_port != 0)
         r = http_start(&http, &server, err);

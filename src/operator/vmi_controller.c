@@ -5,6 +5,7 @@
  * each write says which version it was made from.
  */
 #include "kinds.h"
+#include "kubevirt.h"
 #include "operator.h"
 #include "settle.h"
 #include "tree.h"
@@ -12,7 +13,9 @@
 #include <podvisor/cleanup.h>
 #include <podvisor/quantity.h>
 #include <podvisor/str.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 /* All that one reconcile holds. */
 struct work {
@@ -252,6 +255,17 @@ static int carry_out(struct work *work, struct vmi_view *view, struct error *err
     return r;
 }
 
+/* Whatever we wrote would be the start of a fight over it. */
+static void leave_alone(struct operator* op, const cJSON *vmi, const char *pod)
+{
+    kube_event(
+        op->events, &kind_vmi, vmi, true, "OtherController", "Sync",
+        "pod %s was made by another controller, as KubeVirt's virt-controller does: podvisor "
+        "leaves this instance alone; only one of the two can be in a cluster",
+        pod);
+    kill(getpid(), SIGUSR1); /* main looks for KubeVirt */
+}
+
 int vmi_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err)
 {
     struct work work = {.op = op};
@@ -259,6 +273,12 @@ int vmi_reconcile(struct operator* op, const char *namespace_, const char *name,
     int r = operator_look_up(op->vmis, namespace_, name, &work.vmi, err);
     if (r < 0 || work.vmi == NULL)
         return r;
+    cleanup_free char *other = kubevirt_pod_of(op, work.vmi);
+    if (other != NULL) {
+        leave_alone(op, work.vmi, other);
+        work_done(&work);
+        return 0;
+    }
     r = gather(&work, err);
     if (r == 0) {
         struct vmi_view view = {.config = &op->pod,

@@ -115,6 +115,24 @@ static void expect_json(const char *text, const char *want)
     ck_assert_msg(kube_equal(a, b), "%s is not %s", text, want);
 }
 
+START_TEST(discovers)
+{
+    answer("GET /apis/kubevirt.io/v1", 200, "{\"resources\":[{\"name\":\"virtualmachines\"}]}");
+    answer("GET /apis/none.io/v1", 404, "404 page not found");
+    answer("GET /apis/closed.io/v1", 403, "{\"kind\":\"Status\",\"code\":403}");
+    answer("GET /apis/broken.io/v1", 503, ""); /* asked once */
+    cleanup_json cJSON *list = NULL;
+    struct error err = ERROR_INIT;
+    ck_assert_int_eq(kube_discover(client, "kubevirt.io", "v1", &list, &err), 0);
+    ck_assert_int_eq(cJSON_GetArraySize(json_get(list, "resources")), 1);
+    ck_assert_int_eq(kube_discover(client, "none.io", "v1", NULL, NULL), -ENOENT);
+    ck_assert_int_eq(kube_discover(client, "closed.io", "v1", NULL, NULL), -EACCES);
+    ck_assert_int_eq(kube_discover(client, "broken.io", "v1", NULL, &err), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(err.text, "/apis/broken.io/v1"));
+    ck_assert_uint_eq(kube_server_requests(server), 4);
+}
+END_TEST
+
 START_TEST(writes)
 {
     cleanup_json cJSON *object =
@@ -595,6 +613,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         gets,
+        discovers,
         writes,
         patches,
         deletes,

@@ -11,7 +11,7 @@
 #define CROWD 100 /* more connections than are served */
 
 static struct kube_lease *_Atomic lease;
-static atomic_bool synced, leading;
+static atomic_bool synced, leading, beside_kubevirt;
 static struct http_server *server;
 static uint16_t port;
 
@@ -45,11 +45,13 @@ static void set_up(void)
     struct error err = ERROR_INIT;
     port = free_port();
     atomic_store(&synced, false);
+    atomic_store(&beside_kubevirt, false);
     struct http_options options = {.address = "127.0.0.1",
                                    .port = port,
                                    .lease = &lease,
                                    .synced = &synced,
-                                   .leading = &leading};
+                                   .leading = &leading,
+                                   .beside_kubevirt = &beside_kubevirt};
     ck_assert_msg(http_start(&options, &server, &err) == 0, "%s", err.text);
 }
 
@@ -89,6 +91,9 @@ START_TEST(test_answers)
     ck_assert_int_eq(ask("127.0.0.2", "GET /readyz"), 503);
     atomic_store(&synced, true);
     ck_assert_int_eq(ask("127.0.0.2", "GET /readyz"), 200);
+    atomic_store(&beside_kubevirt, true);
+    ck_assert_int_eq(ask("127.0.0.2", "GET /readyz"), 503);
+    ck_assert_int_eq(ask("127.0.0.2", "GET /livez"), 200);
     ck_assert_int_eq(ask("127.0.0.2", "GET /metrics"), 200);
     ck_assert_int_eq(ask("127.0.0.2", "GET /../etc/passwd"), 404);
     ck_assert_int_eq(ask("127.0.0.2", "DELETE /metrics"), 405);
