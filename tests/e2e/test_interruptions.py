@@ -1,6 +1,9 @@
 """The operator killed at every point, nodes of the control plane restarted: nothing is left over, nothing runs twice."""
 import json
+import os
+import pathlib
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -76,6 +79,60 @@ class Killer(threading.Thread):
         self.join(30)
 
 
+CARD = {"domain": {"devices": {"autoattachPodInterface": None, "interfaces": [{"name": "default", "masquerade": {}}]}},
+        "networks": [{"name": "default", "pod": {}}]}
+RUN = pathlib.Path(os.environ.get("PODVISOR_CLUSTER_DIR", "/run/podvisor-cluster"))
+
+
+def on_node(*words, check=True):
+    """What a command says in the node's namespaces."""
+    return lib.run(lib.CLUSTER, "node", *words, check=check).stdout
+
+
+def node_networks():
+    """Network namespaces, ends of links and addresses that the node has for pods, how many; and their taps, by name."""
+    namespaces = [line.split()[4] for line in on_node("cat", "/proc/self/mountinfo").splitlines() if " - nsfs " in line]
+    links = on_node("ip", "-o", "link", "show", "master", "cni0").splitlines()
+    addresses = [path for path in (RUN / "addresses" / "podvisor").iterdir() if path.name[0].isdigit()]
+    taps = [line for path in namespaces  # one may go while others are looked at
+            for line in on_node("nsenter", f"--net={path}", "ip", "tuntap", check=False).splitlines()]
+    return {"namespaces": len(namespaces), "links": len(links), "addresses": len(addresses), "taps": taps}
+
+
+def pods_on_network():
+    pods = json.loads(lib.kubectl("get", "pods", "--all-namespaces", "-o", "json").stdout)["items"]
+    return sum("podIP" in pod["status"] and not pod["spec"].get("hostNetwork", False) for pod in pods)
+
+
+def pid_of(component):
+    """The process and when it started, as tools/cluster notes it: the number alone could be another's by now."""
+    pid, started = (RUN / "pids" / component).read_text().split()
+    if pathlib.Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[19] != started:
+        raise AssertionError(f"{component} does not run")
+    return int(pid)
+
+
+def kubevirts():
+    """The kind that only KubeVirt's installation brings."""
+    names = {"plural": "kubevirts", "singular": "kubevirt", "kind": "KubeVirt", "shortNames": ["kv", "kvs"]}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "kubevirts.kubevirt.io"},
+            "spec": {"group": "kubevirt.io", "scope": "Namespaced", "names": names,
+                     "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}]}}
+
+
+def pod_of_another_controller(vmi):
+    """As KubeVirt's virt-controller makes it for the same instance; no node takes it."""
+    name, uid = vmi["metadata"]["name"], vmi["metadata"]["uid"]
+    owner = {"apiVersion": vmi["apiVersion"], "kind": vmi["kind"], "name": name, "uid": uid, "controller": True}
+    return {"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": f"virt-launcher-{name}-other", "ownerReferences": [owner],
+                         "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid, "test": "other"}},
+            "spec": {"nodeSelector": {"there-is": "none"},
+                     "containers": [{"name": "compute", "image": lib.TEST_GUEST}]}}
+
+
 class Interruptions(lib.Case):
     def setUp(self):
         self.watcher = Watcher(self)
@@ -98,9 +155,19 @@ class Interruptions(lib.Case):
         self.assertGreater(self.watcher.looks, 0)
         self.assertEqual(self.watcher.doubles, [], "a machine ran twice")
 
+    def expect_clean_node(self):
+        """Only what the pods that are there need."""
+        def clean():
+            count = pods_on_network()
+            return node_networks() == {"namespaces": count, "links": count, "addresses": count, "taps": []}
+        try:
+            lib.wait_until(clean, timeout=60, every=1)
+        except AssertionError:
+            self.fail(f"left on the node, beside {pods_on_network()} pods: {node_networks()}")
+
     def come_and_go(self, names):
         """The first half is deleted; of the rest every second one is halted."""
-        self.apply(*(lib.machine(name) for name in names))
+        self.apply(*(lib.machine(name, **CARD) for name in names))
         time.sleep(8)
         for name in names[::2]:
             self.kubectl("patch", "vm", name, "--type=merge", "-p", '{"spec": {"runStrategy": "Halted"}}')
@@ -116,10 +183,12 @@ class Interruptions(lib.Case):
         killer.start()
         try:
             self.come_and_go(names)
+            seen = node_networks()
         finally:
             killer.stop()
         self.assertEqual(killer.died, [])
         self.assertGreater(killer.kills, 8)
+        self.assertTrue(seen["taps"], "there is something to clean up")
         self.scale_operators(2)
         for name in names[11::2]:
             self.wait_condition("vm", name, "Ready")
@@ -128,12 +197,13 @@ class Interruptions(lib.Case):
             self.assertIsNone(self.get("vmi", name))
         self.kubectl("delete", "vm", "--all", "--wait=false")
         self.expect_nothing_left()
+        self.expect_clean_node()
 
     def operators(self):
         return json.loads(lib.kubectl("get", "pods", *OPERATORS, "-o", "json").stdout)["items"]
 
     def test_operators_killed_in_their_pods(self):
-        """No farewell: the lease stays until it runs out, or until the same pod is back."""
+        """No farewell: the lease stays until it runs out; the same pods, back again, are others."""
         self.apply(lib.machine("early"))
         for pod in self.operators():
             for status in pod["status"]["containerStatuses"]:
@@ -159,6 +229,61 @@ class Interruptions(lib.Case):
         self.wait_condition("vm", "after", "Ready")
         self.kubectl("delete", "vm", "after", "--wait=false")
         self.expect_nothing_left()
+
+    def test_node_lost_and_found(self):
+        """A kubelet that says nothing: the machine may run, so no other is started; when it is back, all is as before."""
+        self.apply(lib.machine("lost"))
+        self.wait_condition("vm", "lost", "Ready")
+        vmi, pod = self.get("vmi", "lost"), self.pods("lost")[0]
+        kubelet = pid_of("kubelet")
+        os.kill(kubelet, signal.SIGSTOP)
+        try:
+            self.wait_phase("lost", "Unknown")
+            lost = self.get("vmi", "lost")
+            self.assertEqual(lost["status"]["reason"], "NodeUnresponsive")
+            self.assert_condition(lost, "Ready", "False")
+            lib.wait_until(lambda: self.events("lost", "NodeUnresponsive"), what="event NodeUnresponsive")
+            self.wait_printable("lost", "Unknown")
+            self.assertIs(self.get("vm", "lost")["status"]["ready"], False)
+        finally:
+            os.kill(kubelet, signal.SIGCONT)
+        self.wait_phase("lost", "Running")
+        self.wait_condition("vm", "lost", "Ready")
+        self.wait_printable("lost", "Running")
+        found = self.get("vmi", "lost")
+        self.assertEqual(found["metadata"]["uid"], vmi["metadata"]["uid"])
+        self.assertNotIn("reason", found["status"])
+        self.assertEqual([each["metadata"]["uid"] for each in self.pods("lost")], [pod["metadata"]["uid"]])
+        self.assertEqual(self.pods("lost")[0]["status"]["containerStatuses"][0]["restartCount"], 0)
+        self.kubectl("delete", "vm", "lost", "--wait=false")
+        self.expect_nothing_left()
+
+    def ready_operators(self):
+        return json.loads(lib.kubectl("get", *DEPLOYMENT, "-o", "json").stdout)["status"].get("readyReplicas", 0)
+
+    def test_kubevirt_beside(self):
+        """podvisor says that it is not alone and leaves all as it is; when KubeVirt is gone it goes on by itself."""
+        self.apply(lib.machine("ours"))
+        self.wait_condition("vm", "ours", "Ready")
+        pod, = self.pods("ours")
+        self.addCleanup(lib.kubectl, "delete", "crd", "kubevirts.kubevirt.io", "--ignore-not-found")
+        lib.kubectl("apply", "-f", "-", stdin=json.dumps(kubevirts()))
+        lib.kubectl("wait", "--for=condition=Established", "crd/kubevirts.kubevirt.io", "--timeout=30s")
+        self.apply(pod_of_another_controller(self.get("vmi", "ours")))
+        lib.wait_until(lambda: self.events("ours", "OtherController"), what="event OtherController")
+        lib.wait_until(lambda: self.ready_operators() == 0, what="no operator is ready")
+        self.apply(lib.machine("later"))
+        words = "".join(lib.kubectl("logs", *NAMESPACE, each["metadata"]["name"]).stdout for each in self.operators())
+        self.assertIn("KubeVirt is installed in this cluster", words)
+        self.assertIsNone(self.get("vmi", "later"))
+        self.assertEqual([each["metadata"]["uid"] for each in self.pods("ours")], [pod["metadata"]["uid"]])
+        self.kubectl("delete", "pod", "virt-launcher-ours-other", "--timeout=60s")
+        lib.kubectl("delete", "crd", "kubevirts.kubevirt.io", "--timeout=60s")
+        lib.kubectl("rollout", "status", *DEPLOYMENT, "--timeout=100s")
+        self.wait_condition("vm", "later", "Ready")
+        self.assertEqual(self.get("vmi", "ours")["status"]["phase"], "Running")
+        self.kubectl("delete", "vm", "--all", "--timeout=60s")
+        lib.wait_until(lambda: not self.leftovers(), what="nothing left over", every=1)
 
     def test_namespace_deleted(self):
         namespace = self.namespace + "-gone"
