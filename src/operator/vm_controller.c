@@ -7,6 +7,7 @@
 #include "vm_plan.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/str.h>
+#include <string.h>
 #include <sys/random.h>
 
 struct work {
@@ -153,28 +154,55 @@ static int carry_out(struct work *work, const struct vm_view *view, const char *
     return r;
 }
 
+static int find_unbound(struct work *work, bool *ret, struct error *err)
+{
+    for (size_t i = 0; work->spec != NULL && i < work->spec->volumes.count && !*ret; i++) {
+        const struct vmspec_volume *volume = &work->spec->volumes.item[i];
+        cleanup_json cJSON *claim = NULL;
+        if (!pod_volume_is_claim(volume))
+            continue;
+        int r = operator_look_up(work->op->claims, kube_namespace(work->vm), volume->claim.claim,
+                                 &claim, err);
+        if (r < 0)
+            return r;
+        const char *phase = tree_text(kube_path(claim, "status.phase"), "Pending");
+        *ret = claim != NULL && strcmp(phase, "Bound") != 0;
+    }
+    return 0;
+}
+
+static int gather(struct work *work, struct vm_view *view, struct error *err)
+{
+    struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
+    int r = operator_look_up(work->op->vmis, kube_namespace(work->vm), kube_name(work->vm),
+                             &work->vmi, err);
+    if (r < 0)
+        return r;
+    if (vmspec_from_object(work->vm, &work->spec, &work->diagnostics, &spec_error) == 0 &&
+        !pod_check(&work->op->pod, work->spec, &work->diagnostics)) {
+        vmspec_free(work->spec);
+        work->spec = NULL;
+    }
+    *view = (struct vm_view){.vm = work->vm,
+                             .vmi = work->vmi,
+                             .spec = work->spec,
+                             .diagnostics = &work->diagnostics,
+                             .now = operator_now()};
+    (void)!getrandom(&view->random, sizeof(view->random), 0);
+    return find_unbound(work, &view->claim_is_unbound, err);
+}
+
 int vm_reconcile(struct operator* op, const char *namespace_, const char *name, struct error *err)
 {
     struct work work = {.op = op};
-    struct error spec_error = ERROR_INIT; /* its content is in the diagnostics */
+    struct vm_view view;
     char key[KUBE_KEY_MAX];
     kube_key(key, namespace_, name);
     int r = operator_look_up(op->vms, namespace_, name, &work.vm, err);
     if (r < 0 || work.vm == NULL)
         return r;
-    r = operator_look_up(op->vmis, namespace_, name, &work.vmi, err);
+    r = gather(&work, &view, err);
     if (r == 0) {
-        if (vmspec_from_object(work.vm, &work.spec, &work.diagnostics, &spec_error) == 0 &&
-            !pod_check(&op->pod, work.spec, &work.diagnostics)) {
-            vmspec_free(work.spec);
-            work.spec = NULL;
-        }
-        struct vm_view view = {.vm = work.vm,
-                               .vmi = work.vmi,
-                               .spec = work.spec,
-                               .diagnostics = &work.diagnostics,
-                               .now = operator_now()};
-        (void)!getrandom(&view.random, sizeof(view.random), 0);
         vm_plan_make(&view, &work.plan);
         r = carry_out(&work, &view, key, err);
     }

@@ -15,8 +15,9 @@ struct vm_view {
     const cJSON *vmi;          /* the instance of that name; NULL: none */
     const struct vmspec *spec; /* NULL: the template is wrong; see `diagnostics` */
     const struct vmspec_diagnostics *diagnostics;
-    int64_t now;     /* wall time, ns */
-    uint32_t random; /* spreads the back-off of machines that fail together */
+    bool claim_is_unbound; /* a PVC that the machine names is there, and has no volume yet */
+    int64_t now;           /* wall time, ns */
+    uint32_t random;       /* spreads the back-off of machines that fail together */
 };
 
 struct vm_plan {

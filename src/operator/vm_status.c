@@ -5,8 +5,10 @@
 #include "tree.h"
 #include "vm_plan.h"
 #include "vmi_plan.h"
+#include <errno.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/str.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What the printable status is chosen from. */
@@ -78,6 +80,12 @@ static bool is_starting(const struct picture *p)
     return false;
 }
 
+/* A claim waits for its consumer or for a volume: so does the machine. */
+static bool is_waiting_for_volume(const struct picture *p)
+{
+    return p->view->claim_is_unbound && is_starting(p);
+}
+
 static bool is_crash_looping(const struct picture *p)
 {
     const char *strategy = vm_run_strategy(p->view->vm);
@@ -103,6 +111,7 @@ static const struct printable {
     {"Running", is_running},
     {"ErrorPvcNotFound", is_claim_missing},
     {"ErrorUnschedulable", is_unschedulable},
+    {"WaitingForVolumeBinding", is_waiting_for_volume},
     {"ErrImagePull", is_image_error},
     {"ImagePullBackOff", is_image_back_off},
     {"Starting", is_starting},
@@ -198,6 +207,20 @@ static void set_supported(const struct vm_view *view, cJSON *conditions)
         condition_remove(conditions, "FieldsSupported");
 }
 
+/* KubeVirt's: of the template that runs. As long as it is the same, a new generation runs, too. */
+static int64_t observed_generation(const struct vm_view *view, const cJSON *conditions,
+                                   int64_t generation)
+{
+    const char *text = kube_annotation(view->vmi, ANNOTATION_VM_GENERATION);
+    if (text == NULL || !condition_is(conditions, "RestartRequired", "True"))
+        return generation;
+    char *end;
+    errno = 0;
+    int64_t runs = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && runs > 0 && runs < generation ? runs
+                                                                                      : generation;
+}
+
 void vm_status_fill(const struct vm_view *view, enum vm_intent intent, cJSON *status)
 {
     cJSON *conditions = tree_need_array(status, "conditions");
@@ -212,7 +235,8 @@ void vm_status_fill(const struct vm_view *view, enum vm_intent intent, cJSON *st
     if (condition_is(conditions, "Ready", "True") || json_get(status, "ready") != NULL)
         tree_put_bool(status, "ready", condition_is(conditions, "Ready", "True"));
     if (json_int64(kube_path(view->vm, "metadata.generation"), &generation)) {
-        tree_put_int(status, "observedGeneration", generation);
+        tree_put_int(status, "observedGeneration",
+                     observed_generation(view, conditions, generation));
         tree_put_int(status, "desiredGeneration", generation);
     }
     struct picture picture = {view, intent, status, kube_path(view->vmi, "status.conditions"),

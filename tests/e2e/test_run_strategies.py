@@ -165,6 +165,8 @@ class RunStrategies(lib.Case):
         self.apply(lib.machine("grows", domain={"memory": {"guest": "32Mi"}}))
         self.wait_condition("vm", "grows", "RestartRequired")
         self.assertEqual(self.get("vmi", "grows")["spec"]["domain"]["memory"]["guest"], "16Mi")
+        status = self.get("vm", "grows")["status"]
+        self.assertLess(status["observedGeneration"], status["desiredGeneration"])
 
 
 if __name__ == "__main__":

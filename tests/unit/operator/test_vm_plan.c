@@ -16,11 +16,13 @@ static struct vm_plan plan;
 static cJSON *vm, *vmi;
 static struct vmspec *spec;
 static struct vmspec_diagnostics diagnostics;
+static bool claim_is_unbound;
 
 static void set_up(void)
 {
     vm = vmi = NULL;
     spec = NULL;
+    claim_is_unbound = false;
     diagnostics = (struct vmspec_diagnostics){0};
 }
 
@@ -43,6 +45,7 @@ static void make(cJSON *the_vm, cJSON *the_vmi)
                             .vmi = vmi,
                             .spec = spec,
                             .diagnostics = &diagnostics,
+                            .claim_is_unbound = claim_is_unbound,
                             .now = KIT_NOW,
                             .random = 7};
     vm_plan_make(&view, &plan);
@@ -478,6 +481,39 @@ START_TEST(test_restart_required)
 }
 END_TEST
 
+/* A claim without a volume: KubeVirt's WaitingForVolumeBinding, while the machine is to start. */
+START_TEST(test_unbound_claim)
+{
+    static const struct {
+        const char *strategy, *phase, *printable;
+    } cases[] = {
+        {"Always", NULL, "WaitingForVolumeBinding"},
+        {"Always", "Scheduling", "WaitingForVolumeBinding"},
+        {"Always", "Running", "Running"},
+        {"Halted", NULL, "Stopped"},
+    };
+    claim_is_unbound = true;
+    make(kit_vm(cases[_i].strategy, NULL), instance(cases[_i].phase));
+    ck_assert_str_eq(printable(), cases[_i].printable);
+}
+END_TEST
+
+/* The generation that runs: a change of the strategy alone needs no restart. */
+START_TEST(test_observed_generation)
+{
+    static const char *const memory[] = {"64Mi", "32Mi", "32Mi"}, *const observed[] = {"3", "2",
+                                                                                       "3"};
+    cleanup_free char *old = xasprintf("{domain: {memory: {guest: %s}, devices: {}}}", memory[_i]);
+    cJSON *up = instance("Running");
+    tree_put(up, "spec", kit_yaml(old));
+    tree_put_string(tree_put(tree_need_object(up, "metadata"), "annotations", tree_object()),
+                    ANNOTATION_VM_GENERATION, _i == 2 ? "many" : "2");
+    make(kit_vm("Always", NULL), up);
+    ck_assert_str_eq(kit_text(plan.vm, "status.observedGeneration"), observed[_i]);
+    ck_assert_str_eq(kit_text(plan.vm, "status.desiredGeneration"), "3");
+}
+END_TEST
+
 START_TEST(test_mirror)
 {
     cJSON *up = instance("Running");
@@ -546,6 +582,8 @@ int main(void)
     tcase_add_test(tcase, test_corrected_template);
     tcase_add_test(tcase, test_failed_create_settles);
     tcase_add_test(tcase, test_restart_required);
+    tcase_add_loop_test(tcase, test_unbound_claim, 0, 4);
+    tcase_add_loop_test(tcase, test_observed_generation, 0, 3);
     tcase_add_test(tcase, test_mirror);
     tcase_add_loop_test(tcase, test_printable, 0, sizeof(pictures) / sizeof(pictures[0]));
     suite_add_tcase(suite, tcase);
