@@ -13,6 +13,7 @@ import lib
 
 NAMESPACE = ("-n", "podvisor")
 DEPLOYMENT = (*NAMESPACE, "deployment/podvisor-operator")
+PLUGIN = ("-n", "podvisor-node", "daemonset/podvisor-device-plugin")
 OPERATORS = (*NAMESPACE, "-l", "app.kubernetes.io/name=podvisor-operator")
 
 
@@ -95,7 +96,8 @@ def node_networks():
     links = on_node("ip", "-o", "link", "show", "master", "cni0").splitlines()
     addresses = [path for path in (RUN / "addresses" / "podvisor").iterdir() if path.name[0].isdigit()]
     taps = [line for path in namespaces  # one may go while others are looked at
-            for line in on_node("nsenter", f"--net={path}", "ip", "tuntap", check=False).splitlines()]
+            for line in on_node("nsenter", f"--net={path}", "ip", "-o", "link", "show", "type", "tun",
+                                check=False).splitlines()]
     return {"namespaces": len(namespaces), "links": len(links), "addresses": len(addresses), "taps": taps}
 
 
@@ -231,7 +233,7 @@ class Interruptions(lib.Case):
         self.expect_nothing_left()
 
     def test_node_lost_and_found(self):
-        """A kubelet that says nothing: the machine may run, so no other is started; when it is back, all is as before."""
+        """A kubelet that says nothing: its machine may run, so no other is started; later all is as before."""
         self.apply(lib.machine("lost"))
         self.wait_condition("vm", "lost", "Ready")
         vmi, pod = self.get("vmi", "lost"), self.pods("lost")[0]
@@ -284,6 +286,27 @@ class Interruptions(lib.Case):
         self.assertEqual(self.get("vmi", "ours")["status"]["phase"], "Running")
         self.kubectl("delete", "vm", "--all", "--timeout=60s")
         lib.wait_until(lambda: not self.leftovers(), what="nothing left over", every=1)
+
+    @staticmethod
+    def choose_nodes_of_plugin(selector):
+        lib.kubectl("patch", *PLUGIN, "--type=merge", "-p",
+                    json.dumps({"spec": {"template": {"spec": {"nodeSelector": selector}}}}))
+
+    def test_no_node_with_kvm(self):
+        """No node offers what a machine needs: the scheduler says what, and the machine starts when one does."""
+        def offered():
+            node, = json.loads(lib.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+            return int(node["status"]["allocatable"]["devices.kubevirt.io/kvm"])
+        self.addCleanup(self.choose_nodes_of_plugin, {"there-is": None})
+        self.choose_nodes_of_plugin({"there-is": "none"})
+        lib.wait_until(lambda: offered() == 0, what="a node without KVM")
+        self.apply(lib.machine("slow"))
+        self.wait_printable("slow", "ErrorUnschedulable")
+        self.assert_condition(self.get("vmi", "slow"), "PodScheduled", "False", "Unschedulable", "0/1 nodes")
+        self.choose_nodes_of_plugin({"there-is": None})
+        self.wait_condition("vm", "slow", "Ready")
+        self.kubectl("delete", "vm", "slow", "--wait=false")
+        self.expect_nothing_left()
 
     def test_namespace_deleted(self):
         namespace = self.namespace + "-gone"
