@@ -168,6 +168,44 @@ static int test_disk(void)
         return 0;
 }
 
+/* A whole device, for disks whose file system this kernel does not know. */
+static int read_device(const char *name)
+{
+        char path[64], hex[65];
+        unsigned long bytes = 0;
+        int readonly = -1, fd;
+        struct sha256 sha;
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "/dev/%s", name);
+        fd = open(path, O_RDONLY);
+        if (fd < 0 || ioctl(fd, BLKROGET, &readonly) < 0)
+                return fail("read", name);
+        sha256_init(&sha);
+        while ((n = read(fd, chunk, CHUNK)) > 0) {
+                sha256_add(&sha, chunk, (size_t)n);
+                bytes += (unsigned long)n;
+        }
+        close(fd);
+        if (n < 0)
+                return fail("read", name);
+        sha256_end(&sha, hex);
+        say("info read name=%s bytes=%lu readonly=%d sha256=%s", name, bytes, readonly, hex);
+        return 0;
+}
+
+static int test_read(void)
+{
+        char names[128], *save = NULL;
+
+        snprintf(names, sizeof(names), "%s", param("read", "vda"));
+        for (char *name = strtok_r(names, ",", &save); name; name = strtok_r(NULL, ",", &save))
+                if (read_device(name) < 0)
+                        return -1;
+        say("ok read");
+        return 0;
+}
+
 /* ---- net ----------------------------------------------------------------------------------------------------------- */
 
 /* The gateway of the default route, in network byte order; 0 if there is none. */
@@ -583,6 +621,7 @@ static const struct test {
 } tests[] = {
         { "info", test_info, 60 },
         { "disk", test_disk, 300 },
+        { "read", test_read, 60 },
         { "net", test_net, 600 },
         { "echo", test_echo, 300 },
         { "pingable", test_pingable, 0 },
