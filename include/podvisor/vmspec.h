@@ -140,6 +140,12 @@ struct vmspec_volume {
     };
 };
 
+/* SSH public keys of a secret that go into cloud-init's metadata; others are warned of. */
+struct vmspec_credential {
+    char *secret;
+    bool config_drive; /* for volumes cloudInitConfigDrive; else cloudInitNoCloud */
+};
+
 enum vmspec_binding { VMSPEC_BINDING_BRIDGE, VMSPEC_BINDING_MASQUERADE, VMSPEC_BINDING_PASST };
 enum vmspec_link { VMSPEC_LINK_UP, VMSPEC_LINK_DOWN, VMSPEC_LINK_ABSENT };
 
@@ -217,6 +223,7 @@ struct vmspec {
     VEC(struct vmspec_volume) volumes;
     VEC(struct vmspec_interface) interfaces;
     VEC(struct vmspec_network) networks;
+    VEC(struct vmspec_credential) credentials;
 
     bool rng;
     bool balloon;            /* autoattachMemBalloon, default true */
@@ -315,6 +322,10 @@ const char *vmspec_volume_kind_name(enum vmspec_volume_kind kind);
 
 /* A disk of files, made at the start: cloud-init, configMap, secret, downwardAPI... */
 bool vmspec_volume_is_files(const struct vmspec_volume *volume);
+
+/* Do these keys belong into that volume? */
+bool vmspec_credential_is_for(const struct vmspec_credential *credential,
+                              const struct vmspec_volume *volume);
 
 /*
  * The address of an interface: the one given, or a locally administered one derived from the

@@ -33,7 +33,7 @@ static unsigned objects_of(const struct vmspec_volume *volume)
 
 static uint64_t objects(const struct vmspec *spec)
 {
-    unsigned count = 0;
+    uint64_t count = spec->credentials.count;
     for (size_t i = 0; i < spec->volumes.count; i++)
         count += objects_of(&spec->volumes.item[i]);
     return count;

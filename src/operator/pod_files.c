@@ -69,8 +69,18 @@ static void push_cloud_init(cJSON *volumes, size_t index, const struct vmspec_vo
                    volume->cloud_init.network_data_secret, false);
 }
 
+static void push_credentials(cJSON *volumes, const struct vmspec *spec)
+{
+    for (size_t i = 0; i < spec->credentials.count; i++) {
+        cJSON *item = tree_push(volumes, tree_object());
+        tree_put_format(item, "name", "credential%zu", i);
+        put_secret(item, spec->credentials.item[i].secret, false);
+    }
+}
+
 void pod_add_file_volumes(const struct vmspec *spec, cJSON *volumes)
 {
+    push_credentials(volumes, spec);
     for (size_t i = 0; i < spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &spec->volumes.item[i];
         switch (volume->kind) {
@@ -109,8 +119,18 @@ static void mount_files(cJSON *container, size_t index, const char *suffix, cons
     pod_mount(container, name, path, true);
 }
 
+static void mount_credentials(cJSON *container, const struct vmspec *spec)
+{
+    for (size_t i = 0; i < spec->credentials.count; i++) {
+        cleanup_free char *name = xasprintf("credential%zu", i);
+        cleanup_free char *path = xasprintf(PATH_CREDENTIALS "%zu", i);
+        pod_mount(container, name, path, true);
+    }
+}
+
 void pod_mount_files(const struct vmspec *spec, cJSON *container)
 {
+    mount_credentials(container, spec);
     for (size_t i = 0; i < spec->volumes.count; i++) {
         const struct vmspec_volume *volume = &spec->volumes.item[i];
         if (!vmspec_volume_is_files(volume))

@@ -13,6 +13,7 @@
 #define PATH_EPHEMERAL   "/run/podvisor/ephemeral"
 #define PATH_BIN         "/run/podvisor/bin"
 #define PATH_VOLUMES     "/run/podvisor/volumes/"
+#define PATH_CREDENTIALS "/run/podvisor/credentials/"
 #define PATH_BLOCK_DISKS "/dev/disks/"
 
 /* Is there anything that comes out of a container image? */

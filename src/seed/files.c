@@ -152,6 +152,12 @@ static int open_version(const char *folder, int *ret_fd, struct error *err)
     return 0;
 }
 
+static int by_path(const void *a, const void *b)
+{
+    const struct iso_file *x = a, *y = b;
+    return strcmp(x->path, y->path);
+}
+
 int seed_read_folder(const char *folder, struct seed_files *files, struct error *err)
 {
     size_t before = files->list.count;
@@ -163,6 +169,9 @@ int seed_read_folder(const char *folder, struct seed_files *files, struct error 
         if (r == 0)
             r = read_folder(fd, "", 0, files, err);
     }
+    if (files->list.count > before)
+        qsort(files->list.item + before, files->list.count - before, sizeof(struct iso_file),
+              by_path);
     return r;
 }
 

@@ -29,8 +29,9 @@ static inline void cleanup_seed_files_fn(struct seed_files *files)
 #define cleanup_seed_files __attribute__((cleanup(cleanup_seed_files_fn)))
 
 /*
- * Adds every file of the folder, at its path below it. -ENOENT: there is no such folder; -EINVAL:
- * something in it is neither file nor folder; -E2BIG: more than ISO_FILES_MAX or ISO_DATA_MAX.
+ * Adds every file of the folder, at its path below it, in the order of paths. -ENOENT: there is no
+ * such folder; -EINVAL: something in it is neither file nor folder; -E2BIG: more than ISO_FILES_MAX
+ * or ISO_DATA_MAX.
  */
 int seed_read_folder(const char *folder, struct seed_files *files, struct error *err);
 

@@ -54,5 +54,6 @@ void check_image_path(struct reader *r, const struct json_path *path, const char
 void read_volumes(struct reader *r);
 void read_disks(struct reader *r);
 void read_networks(struct reader *r);
+void read_credentials(struct reader *r);
 
 #endif

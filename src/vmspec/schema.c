@@ -492,6 +492,39 @@ static const struct field network[] = {
     END,
 };
 
+/* --- access credentials --- */
+
+static const struct field credential_secret[] = {
+    READ("secretName", FIELD_STRING),
+    END,
+};
+
+static const struct field credential_source[] = {
+    READ_IN("secret", FIELD_OBJECT, credential_secret),
+    END,
+};
+
+static const struct field key_propagation[] = {
+    READ_IN("configDrive", FIELD_OBJECT, empty),
+    READ_IN("noCloud", FIELD_OBJECT, empty),
+    WARN("qemuGuestAgent", FIELD_OBJECT,
+         "guest agents are not supported; the keys are not put into the guest"),
+    END,
+};
+
+static const struct field ssh_public_key[] = {
+    READ_IN("source", FIELD_OBJECT, credential_source),
+    READ_IN("propagationMethod", FIELD_OBJECT, key_propagation),
+    END,
+};
+
+static const struct field access_credential[] = {
+    READ_IN("sshPublicKey", FIELD_OBJECT, ssh_public_key),
+    WARN("userPassword", FIELD_OBJECT,
+         "guest agents are not supported; the password is not set in the guest"),
+    END,
+};
+
 /* --- the whole --- */
 
 static const struct field instance_spec[] = {
@@ -514,7 +547,7 @@ static const struct field instance_spec[] = {
     READ_IN("networks", FIELD_LIST, network),
     POD("dnsPolicy", FIELD_STRING),
     POD("dnsConfig", FIELD_OBJECT),
-    WARN("accessCredentials", FIELD_LIST, "access credentials are not put into the guest"),
+    READ_IN("accessCredentials", FIELD_LIST, access_credential),
     READ("architecture", FIELD_STRING),
     WARN("resourceClaims", FIELD_LIST, "resource claims are not supported"),
     WARN("utilityVolumes", FIELD_LIST, "utility volumes are not supported"),

@@ -87,6 +87,9 @@ static void lists_done(struct vmspec *spec)
     vec_free(&spec->volumes);
     vec_free(&spec->interfaces);
     vec_free(&spec->networks);
+    for (size_t i = 0; i < spec->credentials.count; i++)
+        free(spec->credentials.item[i].secret);
+    vec_free(&spec->credentials);
 }
 
 void vmspec_free(struct vmspec *spec)
@@ -161,6 +164,7 @@ static void read_parts(struct reader *r)
     read_volumes(r);
     read_disks(r);
     read_networks(r);
+    read_credentials(r);
 }
 
 static void read_object(struct vmspec *spec, struct vmspec_diagnostics *diag)

@@ -162,6 +162,15 @@ static int read_pod_volume(struct plan_disk *disk, const struct vmspec *spec,
     return r < 0 ? error_wrap(err, "%s.%s", spec_prefix(spec), field) : 0;
 }
 
+static void warn_credentials(const struct vmspec *spec, const struct vmspec_volume *volume)
+{
+    for (size_t i = 0; i < spec->credentials.count; i++) {
+        if (vmspec_credential_is_for(&spec->credentials.item[i], volume))
+            warn(spec, "accessCredentials",
+                 "its keys are not put into the guest: only a cluster has the secret");
+    }
+}
+
 /* What this host can provide; everything else is an error that names the flag. */
 static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
                        const struct vmspec_disk *from, struct error *err)
@@ -180,6 +189,7 @@ static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
         return 0;
     default:
         if (is_inline(volume)) {
+            warn_credentials(spec, volume);
             disk->source = PLAN_SEED;
             return 0;
         }

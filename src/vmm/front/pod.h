@@ -12,8 +12,9 @@
 
 #define POD_CONTROL     "/run/podvisor/vmm/control"
 #define POD_IMAGES      "/run/podvisor/vmm/images"
-#define POD_VOLUMES     "/run/podvisor/volumes" /* <volume>/disk.img, or <volume>/ with files */
-#define POD_DEVICES     "/dev/disks"            /* <volume> */
+#define POD_VOLUMES     "/run/podvisor/volumes"     /* <volume>/disk.img, or <volume>/ with files */
+#define POD_CREDENTIALS "/run/podvisor/credentials" /* <index>/ with files */
+#define POD_DEVICES     "/dev/disks"                /* <volume> */
 #define POD_TERMINATION "/dev/termination-log"
 
 #define POD_ENV_VMI         "PODVISOR_VMI"

@@ -5,6 +5,7 @@
  */
 #include "seed.h"
 #include "cloud_init.h"
+#include "pod.h"
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
@@ -59,6 +60,22 @@ static int read_source(const struct plan_disk *disk, const struct data_source *s
     return 0;
 }
 
+/* The SSH keys that go into this volume; outside of a pod there are none. */
+static int read_keys(const struct plan_disk *disk, struct seed_files *keys, struct error *err)
+{
+    const struct vmspec *spec = disk->spec;
+    for (size_t i = 0; disk->path[0] != '\0' && i < spec->credentials.count; i++) {
+        const struct vmspec_credential *credential = &spec->credentials.item[i];
+        if (!vmspec_credential_is_for(credential, disk->volume))
+            continue;
+        cleanup_free char *folder = xasprintf(POD_CREDENTIALS "/%zu", i);
+        int r = seed_read_folder(folder, keys, err);
+        if (r < 0)
+            return error_wrap(err, "accessCredentials[%s]", credential->secret);
+    }
+    return 0;
+}
+
 static const struct iso_file *first_of(const struct seed_files *files)
 {
     return files->list.count > 0 && files->list.item[0].len > 0 ? &files->list.item[0] : NULL;
@@ -83,10 +100,12 @@ static int read_cloud_init(const struct plan_disk *disk, struct seed_files *file
                                         SEED_NETWORK_DATA,
                                         "networkdata",
                                         "networkData"};
-    cleanup_seed_files struct seed_files user_data = {0}, network_data = {0};
+    cleanup_seed_files struct seed_files user_data = {0}, network_data = {0}, keys = {0};
     int r = read_source(disk, &user, &user_data, err);
     if (r == 0)
         r = read_source(disk, &network, &network_data, err);
+    if (r == 0)
+        r = read_keys(disk, &keys, err);
     if (r < 0)
         return r;
     cleanup_free char *hostname = vmspec_hostname(spec);
@@ -97,6 +116,8 @@ static int read_cloud_init(const struct plan_disk *disk, struct seed_files *file
         .hostname = hostname,
         .user_data = first_of(&user_data),
         .network_data = first_of(&network_data),
+        .keys = keys.list.item,
+        .key_count = keys.list.count,
     };
     memcpy(cloud_init.uuid, spec->uuid, sizeof(cloud_init.uuid));
     if (cloud_init.user_data == NULL && cloud_init.network_data == NULL)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes that are files, from the kubelet's folders to what three programs of others find on the disks."""
 
+import json
 import os
 import pathlib
 import re
@@ -108,6 +109,23 @@ class Files(unittest.TestCase):
             self.assertNotIn(SECRET.encode(), pathlib.Path(f"/proc/{compute.pid}/{name}").read_bytes())
         self.assertNotIn(SECRET, compute.said())
         self.assertEqual(os.listdir(self.pod.run / "podvisor/ephemeral"), [])
+
+    def test_keys(self):
+        for number, keys in enumerate(({"b": "ssh-rsa B\n", "a": "ssh-ed25519 A\n"}, {"c": "ssh-rsa C"}, {"d": "ssh-rsa D"})):
+            (self.pod.run / "podvisor" / "credentials").mkdir(exist_ok=True)
+            self.mount(f"../credentials/{number}", **keys)
+
+        def credential(method):
+            return {"sshPublicKey": {"source": {"secret": {"secretName": "k"}}, "propagationMethod": {method: {}}}}
+        machine = vmi(volumes=[("seed", {"cloudInitNoCloud": {"userData": "u"}}),
+                               ("drive", {"cloudInitConfigDrive": {"userData": "u"}})],
+                      accessCredentials=[credential("noCloud"), credential("configDrive"), credential("noCloud")])
+        compute = self.pod.compute(machine, "--kernel", self.pod.kernel, "--cmdline", "").ready()
+        seed, drive = self.images(compute)
+        self.assertEqual(json.loads(self.tool("bsdtar", "-xOf", seed, "meta-data"))["public-keys"],
+                         {"0": "ssh-ed25519 A\n", "1": "ssh-rsa B\n", "2": "ssh-rsa D"})
+        meta = json.loads(self.tool("bsdtar", "-xOf", drive, "openstack/latest/meta_data.json"))
+        self.assertEqual(meta["public_keys"], {"0": "ssh-rsa C"})
 
     def test_what_the_monitor_gets(self):
         self.mount("cfg", key="value")

@@ -407,6 +407,7 @@ START_TEST(test_files)
         {"volume4", "/run/podvisor/volumes/api"},
         {"volume5", "/run/podvisor/volumes/account"},
         {"volume6", "/run/podvisor/volumes/win"},
+        {"credential0", "/run/podvisor/credentials/0"},
     };
     cJSON *vmi = kit_vmi(NULL);
     tree_put(tree_need_object(vmi, "spec"), "volumes",
@@ -419,7 +420,11 @@ START_TEST(test_files)
                       " fieldRef: {fieldPath: metadata.labels}}]}}\n"
                       "- {name: account, serviceAccount: {serviceAccountName: robot}}\n"
                       "- {name: win, sysprep: {configMap: {name: unattend}}}\n"));
+    tree_put(tree_need_object(vmi, "spec"), "accessCredentials",
+             kit_yaml("- sshPublicKey: {source: {secret: {secretName: keys}},"
+                      " propagationMethod: {noCloud: {}}}\n"));
     cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    expect(volume_named(pod, "credential0"), "secret", "{\"secretName\":\"keys\"}");
     for (size_t i = 0; i < ARRAY_SIZE(places); i++)
         ck_assert_str_eq(place_of(pod, places[i][0]), places[i][1]);
     expect(volume_named(pod, "volume0-userdata"), "secret", "{\"secretName\":\"user\"}");

@@ -93,6 +93,8 @@ START_TEST(a_version)
     put_version();
     must_read();
     ck_assert_uint_eq(files.list.count, 3);
+    ck_assert_str_eq(files.list.item[0].path, "empty");
+    ck_assert_str_eq(files.list.item[2].path, "sub/inner");
     must_have("key", "value");
     must_have("empty", "");
     must_have("sub/inner", "nested");

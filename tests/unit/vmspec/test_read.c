@@ -331,8 +331,18 @@ START_TEST(reads_every_kind_of_volume)
         "  - {name: i, downwardAPI: {fields: [{path: labels}], volumeLabel: api}}\n"
         "  - {name: j, serviceAccount: {serviceAccountName: sa}}\n"
         "  - {name: k, sysprep: {secret: {name: answers}}}\n"
-        "  - {name: l, hostDisk: {path: /d, type: Disk, shared: true}}\n");
+        "  - {name: l, hostDisk: {path: /d, type: Disk, shared: true}}\n"
+        "  accessCredentials:\n"
+        "  - sshPublicKey: {source: {secret: {secretName: k}}, propagationMethod: {noCloud: {}}}\n"
+        "  - sshPublicKey:\n"
+        "      source: {secret: {secretName: l}}\n"
+        "      propagationMethod: {configDrive: {}}\n");
     const struct vmspec_volume *v = spec->volumes.item;
+    ck_assert_uint_eq(spec->credentials.count, 2);
+    ck_assert_str_eq(spec->credentials.item[0].secret, "k");
+    ck_assert(vmspec_credential_is_for(&spec->credentials.item[0], &v[5]));
+    ck_assert(!vmspec_credential_is_for(&spec->credentials.item[0], &v[4]));
+    ck_assert(vmspec_credential_is_for(&spec->credentials.item[1], &v[4]));
     ck_assert_uint_eq(spec->volumes.count, 12);
     ck_assert_uint_eq(spec->disks.count, 12);
     ck_assert(v[0].claim.readonly);

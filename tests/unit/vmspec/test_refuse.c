@@ -10,6 +10,7 @@
 #define ERROR   VMSPEC_ERROR
 #define DOMAIN  "spec.domain"
 #define DEVICES "spec.domain.devices"
+#define SOURCE  "{source: {secret: {secretName: s}}"
 
 /* Parts of an instance: of its spec (not the domain), its domain, its devices. One diagnostic. */
 static const struct {
@@ -180,8 +181,25 @@ static const struct {
     {"subdomain: a..b", "", "", ERROR, "spec.subdomain",
      "spec.subdomain does not conform to the kubernetes DNS_SUBDOMAIN rules : labels of a-z, 0-9 "
      "and '-' joined by '.', at most 253 characters"},
-    {"accessCredentials: [{sshPublicKey: {}}]", "", "", WARNING, "spec.accessCredentials[0]",
-     "access credentials are not put into the guest"},
+    {"accessCredentials: [{userPassword: " SOURCE ", propagationMethod: {qemuGuestAgent: {}}}}]",
+     "", "", WARNING, "spec.accessCredentials[0].userPassword",
+     "guest agents are not supported; the password is not set in the guest"},
+    {"accessCredentials: [{sshPublicKey: " SOURCE
+     ", propagationMethod: {qemuGuestAgent: {users: [root]}}}}]",
+     "", "", WARNING, "spec.accessCredentials[0].sshPublicKey.propagationMethod.qemuGuestAgent",
+     "guest agents are not supported; the keys are not put into the guest"},
+    {"accessCredentials: [{sshPublicKey: " SOURCE ", propagationMethod: {noCloud: {}}}}]", "", "",
+     ERROR, "spec.accessCredentials[0].sshPublicKey.propagationMethod",
+     "spec.accessCredentials[0] requires a noCloud volume to exist when the noCloud "
+     "propagationMethod is in use."},
+    {"accessCredentials: [{sshPublicKey: " SOURCE "}}]", "", "", ERROR,
+     "spec.accessCredentials[0].sshPublicKey.propagationMethod",
+     "spec.accessCredentials[0] must have exactly one propagationMethod set"},
+    {"accessCredentials: [{sshPublicKey: {source: {}, propagationMethod: {noCloud: {}}}}]", "", "",
+     ERROR, "spec.accessCredentials[0].sshPublicKey.source",
+     "spec.accessCredentials[0] must have exactly one source set"},
+    {"accessCredentials: [{}]", "", "", ERROR, "spec.accessCredentials[0]",
+     "spec.accessCredentials[0] must have exactly one access credential type set"},
     {"resourceClaims: [{name: x}]", "", "", WARNING, "spec.resourceClaims[0]",
      "resource claims are not supported"},
 
