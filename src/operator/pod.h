@@ -54,6 +54,9 @@ bool pod_is_of(const cJSON *pod, const cJSON *vmi);
 /* The Pod object. The caller's. */
 cJSON *pod_render(const struct pod_input *input);
 
+/* The secrets and config maps without which its node cannot start it, as words for free(); NULL. */
+char *pod_mounted_objects(const struct vmspec *spec);
+
 /* The container's name for a containerDisk volume, for free(). */
 char *pod_volume_container(const char *volume);
 

@@ -150,6 +150,38 @@ void pod_mount_files(const struct vmspec *spec, cJSON *container)
     }
 }
 
+static void add_object(char **words, const char *kind, const char *name)
+{
+    if (name == NULL)
+        return;
+    char *longer = *words != NULL ? xasprintf("%s, %s %s", *words, kind, name)
+                                  : xasprintf("%s %s", kind, name);
+    free(*words);
+    *words = longer;
+}
+
+char *pod_mounted_objects(const struct vmspec *spec)
+{
+    char *words = NULL;
+    for (size_t i = 0; i < spec->volumes.count; i++) {
+        const struct vmspec_volume *volume = &spec->volumes.item[i];
+        bool is_secret = volume->kind == VMSPEC_VOLUME_SECRET ||
+                         (volume->kind == VMSPEC_VOLUME_SYSPREP && volume->files.is_secret);
+        if (volume->kind == VMSPEC_VOLUME_CLOUD_INIT_NO_CLOUD ||
+            volume->kind == VMSPEC_VOLUME_CLOUD_INIT_CONFIG_DRIVE) {
+            add_object(&words, "secret", volume->cloud_init.user_data_secret);
+            add_object(&words, "secret", volume->cloud_init.network_data_secret);
+        } else if (is_secret || volume->kind == VMSPEC_VOLUME_CONFIG_MAP ||
+                   volume->kind == VMSPEC_VOLUME_SYSPREP) {
+            add_object(&words, is_secret ? "secret" : "configMap",
+                       volume->files.optional ? NULL : volume->files.name);
+        }
+    }
+    for (size_t i = 0; i < spec->credentials.count; i++)
+        add_object(&words, "secret", spec->credentials.item[i].secret);
+    return words;
+}
+
 const char *pod_account(const struct vmspec *spec)
 {
     for (size_t i = 0; i < spec->volumes.count; i++) {

@@ -29,6 +29,15 @@ static bool is_problem(const char *reason)
     return false;
 }
 
+static bool none_started(const cJSON *status, const char *list)
+{
+    json_for_each (item, json_get(status, list)) {
+        if (kube_path(item, "state.waiting") == NULL)
+            return false;
+    }
+    return true;
+}
+
 static void read_waiting(const cJSON *pod, const char *list, struct pod_state *ret)
 {
     json_for_each (item, json_get(json_get(pod, "status"), list)) {
@@ -100,6 +109,9 @@ void pod_state_read(const cJSON *pod, struct pod_state *ret)
     *ret = (struct pod_state){.exit_code = -1, .message = "", .reason = ""};
     ret->deleting = kube_deleting(pod);
     ret->node = tree_text(kube_path(pod, "spec.nodeName"), NULL);
+    ret->accepted = tree_text(json_get(status, "startTime"), "");
+    ret->waits_for_all =
+        none_started(status, "initContainerStatuses") && none_started(status, "containerStatuses");
     read_compute(pod, ret);
     ret->finished = strcmp(phase, "Failed") == 0 || strcmp(phase, "Succeeded") == 0;
     if (ret->finished)

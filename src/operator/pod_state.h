@@ -22,6 +22,8 @@ struct pod_state {
     const char *waiting_reason, *waiting_message; /* of a container that cannot start; NULL: none */
     const cJSON *unschedulable; /* the PodScheduled condition when that is False; else NULL */
     const char *node;           /* NULL: none yet */
+    bool waits_for_all;         /* none of its containers has started */
+    const char *accepted;       /* when its node took it, RFC 3339; "" not yet */
 };
 
 /* `pod` is not NULL. */

@@ -149,6 +149,36 @@ static void plan_delete_pod(struct planner *p, int64_t grace)
     p->plan->delete_grace = grace;
 }
 
+/*
+ * A node that waits for a secret or a config map which does not exist tells it in events of the
+ * pod, and in nothing that we watch: so a pod that mounts some and takes long is a hint.
+ */
+#define MOUNT_PATIENCE (30 * INT64_C(1000000000))
+
+static void report_wait(struct planner *p)
+{
+    const struct vmi_view *view = p->view;
+    int64_t since, now = view->now;
+    cleanup_free char *objects = view->spec != NULL ? pod_mounted_objects(view->spec) : NULL;
+    if (objects == NULL || !p->pod.waits_for_all || p->pod.compute != COMPUTE_NONE ||
+        kube_time_parse(p->pod.accepted, &since) < 0 || since > now) {
+        condition_remove(p->conditions, "Synchronized");
+        return;
+    }
+    if (now - since < MOUNT_PATIENCE) {
+        condition_remove(p->conditions, "Synchronized");
+        p->plan->requeue_ns = (uint64_t)(since + MOUNT_PATIENCE - now);
+        return;
+    }
+    cleanup_free char *text =
+        xasprintf("no container of pod %s has started within %d s, and it mounts %s: `kubectl "
+                  "describe pod` says what is missing",
+                  kube_name(view->pod), (int)(MOUNT_PATIENCE / 1000000000), objects);
+    if (strcmp(condition_reason(p->conditions, "Synchronized"), "ContainersNotStarted") != 0)
+        plan_event(&p->plan->events, true, "ContainersNotStarted", "Sync", "%s", text);
+    set_condition(p, "Synchronized", "False", "ContainersNotStarted", text);
+}
+
 static void report_problem(struct planner *p)
 {
     const struct pod_state *pod = &p->pod;
@@ -166,7 +196,7 @@ static void report_problem(struct planner *p)
         set_condition(p, "Synchronized", "False", image ? reason : pod->waiting_reason,
                       pod->waiting_message);
     } else {
-        condition_remove(p->conditions, "Synchronized");
+        report_wait(p);
     }
 }
 

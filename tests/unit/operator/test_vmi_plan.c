@@ -330,6 +330,37 @@ START_TEST(test_delete_while_starting)
 }
 END_TEST
 
+/* Now is 03:04:05. */
+static const struct {
+    const char *volumes, *pod_status;
+    bool reported, looks_again;
+} waits[] = {
+    {"[{name: a, secret: {secretName: s}}]", "{startTime: \"2026-01-02T03:03:35Z\"}", true, false},
+    {"[{name: a, secret: {secretName: s}}]", "{startTime: \"2026-01-02T03:03:36Z\"}", false, true},
+    {"[{name: a, secret: {secretName: s, optional: true}}]",
+     "{startTime: \"2026-01-02T03:00:00Z\"}", false, false},
+    {"[{name: a, secret: {secretName: s}}]", "{phase: Pending}", false, false},
+    {"[{name: a, secret: {secretName: s}}]",
+     "{startTime: \"2026-01-02T03:00:00Z\", initContainerStatuses: [{name: podnet, state: "
+     "{terminated: {exitCode: 0}}}]}",
+     false, false},
+    {"[]", "{startTime: \"2026-01-02T03:00:00Z\"}", false, false},
+};
+
+START_TEST(test_missing_objects)
+{
+    cJSON *its_vmi = kit_vmi("{phase: Scheduling}");
+    tree_put(tree_need_object(its_vmi, "spec"), "volumes", kit_yaml(waits[_i].volumes));
+    make(its_vmi, kit_pod(waits[_i].pod_status));
+    const cJSON *found = kube_condition(kube_path(plan.vmi, "status.conditions"), "Synchronized");
+    ck_assert_str_eq(tree_text(json_get(found, "reason"), ""),
+                     waits[_i].reported ? "ContainersNotStarted" : "");
+    ck_assert_int_eq(plan.requeue_ns != 0, waits[_i].looks_again);
+    if (waits[_i].reported)
+        ck_assert_ptr_nonnull(strstr(tree_text(json_get(found, "message"), ""), "secret s"));
+}
+END_TEST
+
 /* Deleted 5 s ago. */
 static const struct {
     const char *pod_status;
@@ -518,6 +549,7 @@ int main(void)
     tcase_add_test(tcase, test_running);
     tcase_add_test(tcase, test_node_of_a_long_name);
     tcase_add_test(tcase, test_settles);
+    tcase_add_loop_test(tcase, test_missing_objects, 0, sizeof(waits) / sizeof(waits[0]));
     tcase_add_loop_test(tcase, test_problems, 0, sizeof(problems) / sizeof(problems[0]));
     tcase_add_loop_test(tcase, test_ends, 0, sizeof(ends) / sizeof(ends[0]));
     tcase_add_loop_test(tcase, test_failure_is_told, 0, sizeof(failures) / sizeof(failures[0]));
