@@ -20,6 +20,7 @@
 #define MACHINE_CPU_MAX     64
 #define MACHINE_DISK_MAX    16
 #define MACHINE_NET_MAX     8
+#define MACHINE_IO_MAX      16 /* I/O threads: the first, and those for disks */
 #define MACHINE_KEEP_MAX    (MACHINE_DISK_MAX + 2)
 #define MACHINE_BACKING_MAX 4    /* images below a disk's own */
 #define MACHINE_NAME_MAX    64   /* with NUL */
@@ -45,6 +46,23 @@ struct machine_backing {
     uint8_t format; /* enum machine_disk_format */
 };
 
+/* How a disk's file is reached. */
+enum machine_disk_io {
+    MACHINE_DISK_IO_DEFAULT, /* the kernel's asynchronous I/O for direct disks, else threads */
+    MACHINE_DISK_IO_THREADS,
+    MACHINE_DISK_IO_NATIVE, /* io_uring, else Linux AIO, else threads */
+    MACHINE_DISK_IO_URING,  /* io_uring, else threads */
+    MACHINE_DISK_IO_AIO,    /* Linux AIO, else threads */
+};
+
+/* What becomes of a request that the host cannot do. */
+enum machine_error_policy {
+    MACHINE_ERROR_REPORT,   /* the guest is told */
+    MACHINE_ERROR_STOP,     /* the guest is paused; the request is tried again when it goes on */
+    MACHINE_ERROR_ENOSPACE, /* likewise when there is no space, else the guest is told */
+    MACHINE_ERROR_IGNORE,
+};
+
 struct machine_disk {
     char name[MACHINE_NAME_MAX];
     int32_t fd;
@@ -59,6 +77,14 @@ struct machine_disk {
     uint32_t physical_block_size;
     uint64_t size; /* bytes, a multiple of 512 */
     char serial[MACHINE_SERIAL_MAX];
+    uint8_t io;                   /* enum machine_disk_io */
+    uint8_t error_policy;         /* enum machine_error_policy */
+    uint8_t writethrough;         /* every write is durable before it completes */
+    uint8_t num_queues;           /* 0: one */
+    uint32_t io_thread;           /* below machine_config.io_threads */
+    uint32_t discard_granularity; /* bytes; 0: default */
+    uint64_t iops, iops_burst;    /* limits: requests a second, and at once; 0: none */
+    uint64_t bps, bps_burst;      /* likewise bytes */
 };
 
 struct machine_net {
@@ -87,6 +113,7 @@ struct machine_config {
     int32_t initrd_fd;
     char cmdline[MACHINE_CMDLINE_MAX];
 
+    uint32_t io_threads; /* 1 to MACHINE_IO_MAX; the first also serves all that is no disk */
     uint32_t disk_count, net_count;
     struct machine_disk disk[MACHINE_DISK_MAX];
     struct machine_net net[MACHINE_NET_MAX];

@@ -62,6 +62,13 @@ enum vmspec_error_policy {
     VMSPEC_ERROR_ENOSPACE
 };
 
+enum vmspec_io_threads {
+    VMSPEC_IO_THREADS_NONE, /* no policy given */
+    VMSPEC_IO_THREADS_SHARED,
+    VMSPEC_IO_THREADS_AUTO,
+    VMSPEC_IO_THREADS_POOL
+};
+
 /* Formats of host disks: said, never probed. Manifests have no such field and mean raw. */
 enum vmspec_format { VMSPEC_FORMAT_RAW, VMSPEC_FORMAT_QCOW2 };
 
@@ -230,6 +237,8 @@ struct vmspec {
     bool serial_console;     /* autoattachSerialConsole, default true */
     bool log_serial_console; /* default true */
     bool block_multi_queue, net_multi_queue;
+    enum vmspec_io_threads io_threads; /* ioThreadsPolicy */
+    uint32_t io_pool_threads;          /* of the supplemental pool */
     bool start_paused;             /* startStrategy: Paused */
     bool reboot_terminates;        /* rebootPolicy: Terminate */
     uint32_t grace_period_seconds; /* terminationGracePeriodSeconds, default 30 */

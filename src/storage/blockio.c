@@ -31,9 +31,8 @@ void blockio_bounce_done(struct blockio_bounce *bounce)
     bounce->buf = NULL;
 }
 
-/* Whether the kernel takes what is left of the request as it is. Lengths of the parts are held to
- * the file's alignment because kernels before 6.0 want that. */
-static bool is_aligned(const struct engine_request *req)
+/* Lengths of the parts are held to the file's alignment because kernels before 6.0 want that. */
+bool blockio_is_aligned(const struct engine_request *req)
 {
     const struct image_geometry *g = &req->image->geometry;
     if (g->offset_align == 1)
@@ -99,7 +98,7 @@ static int run_transfer(struct engine_request *req, struct blockio_bounce *bounc
     struct image *img = req->image;
     while (req->len > 0) {
         ssize_t n;
-        if (!is_aligned(req))
+        if (!blockio_is_aligned(req))
             n = bounce_piece(req, bounce);
         else if (req->op == ENGINE_READ)
             n = img->ops->read(img, req->iov, req->iov_count, req->offset, false);

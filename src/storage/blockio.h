@@ -16,6 +16,9 @@ struct blockio_bounce {
 int blockio_bounce_init(struct blockio_bounce *bounce, struct error *err);
 void blockio_bounce_done(struct blockio_bounce *bounce);
 
+/* Whether the kernel takes what is left of a READ or WRITE as it is. */
+bool blockio_is_aligned(const struct engine_request *req);
+
 /* Does all of `req` (what is left of it) and returns its result: 0 or a negative errno. */
 int blockio_run(struct engine_request *req, struct blockio_bounce *bounce);
 

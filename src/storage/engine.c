@@ -48,7 +48,9 @@ static bool try_inline(struct engine *engine, struct engine_request *req)
 bool engine_submit(struct engine *engine, struct engine_request *req)
 {
     req->result = 0;
-    if (req->op != ENGINE_FLUSH && req->len == 0)
+    req->locked = false;
+    /* A synchronous write whose data was moved before it failed is still to be flushed. */
+    if (req->op != ENGINE_FLUSH && req->len == 0 && !req->sync)
         return true;
     if (req->op != ENGINE_READ && req->op != ENGINE_FLUSH && req->image->readonly) {
         req->result = -EROFS;
@@ -66,6 +68,15 @@ void engine_kick(struct engine *engine)
 {
     engine->inline_bytes = 0;
     engine->ops->kick(engine);
+    if (engine->fallback != NULL)
+        engine_kick(engine->fallback);
+}
+
+void engine_pass_on(struct engine *from, struct engine_request *req)
+{
+    from->in_flight--;
+    from->fallback->in_flight++;
+    from->fallback->ops->submit(from->fallback, req);
 }
 
 void engine_deliver(struct engine *engine, struct engine_request *list)
@@ -91,11 +102,16 @@ void engine_deliver(struct engine *engine, struct engine_request *list)
     }
 }
 
+static bool is_idle(const struct engine *engine)
+{
+    return engine->in_flight == 0 && (engine->fallback == NULL || engine->fallback->in_flight == 0);
+}
+
 bool engine_drain(struct engine *engine, int timeout_ms)
 {
     uint64_t deadline = clock_now_ns() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
     engine_kick(engine);
-    while (engine->in_flight > 0) {
+    while (!is_idle(engine)) {
         int left_ms = -1;
         if (timeout_ms >= 0) {
             uint64_t now = clock_now_ns();
@@ -103,7 +119,8 @@ bool engine_drain(struct engine *engine, int timeout_ms)
                 return false;
             left_ms = (int)((deadline - now) / NSEC_PER_MSEC) + 1;
         }
-        engine->ops->wait(engine, left_ms);
+        if (loop_run_once(engine->loop, left_ms) < 0)
+            return false;
     }
     return true;
 }

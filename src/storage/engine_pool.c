@@ -12,11 +12,9 @@
  * System calls after start (for the sandbox). Threads: futex, preadv2, pwritev2, fdatasync,
  * fallocate, ioctl(BLKDISCARD, BLKZEROOUT), write (the eventfd), exit and what a thread's end needs
  * (madvise, munmap, rt_sigprocmask). Loop: futex, preadv2, pwritev2, and those of the loop itself.
- * Whoever ends the machine: poll and read (engine_drain()), futex.
  */
 #include "blockio.h"
 #include <podvisor/cleanup.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -207,17 +205,6 @@ static void finished_ready(struct loop_source *source, uint32_t events)
     deliver_finished(container_of(source, struct pool, source));
 }
 
-/* Without the loop the eventfd must be read: poll() knows no edges. */
-static void pool_wait(struct engine *engine, int timeout_ms)
-{
-    struct pool *pool = pool_of(engine);
-    struct pollfd pfd = {.fd = pool->event_fd, .events = POLLIN};
-    uint64_t count;
-    (void)poll(&pfd, 1, timeout_ms);
-    (void)!read(pool->event_fd, &count, sizeof(count));
-    deliver_finished(pool);
-}
-
 /* Until every thread has started; the first one says when their number is final. */
 static int await_workers(struct pool *pool)
 {
@@ -263,7 +250,6 @@ static const struct engine_ops pool_ops = {
     .await_start = pool_await_start,
     .submit = pool_submit,
     .kick = pool_kick,
-    .wait = pool_wait,
     .close = pool_close,
 };
 

@@ -16,7 +16,11 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
+
+#define LOCK_TRIES    20
+#define LOCK_PAUSE_MS 10
 
 #define HOLDER_ATTRIBUTE "user.podvisor.holder"
 #define HOLDER_MAX       335 /* bytes */
@@ -131,11 +135,28 @@ static int explain_lock(const char *path, int fd, const struct flock *wanted, st
     return error_hint(err, "two machines that write to one disk destroy it");
 }
 
+/*
+ * Of a machine that was killed the kernel finishes what was in flight (io_uring), a few
+ * milliseconds after the process is gone, and lets go of its files then.
+ */
+static bool try_lock(int fd, struct flock *lock)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+    for (unsigned tries = 0; tries < LOCK_TRIES; tries++) {
+        if (fcntl(fd, F_OFD_SETLK, lock) == 0)
+            return true;
+        if (errno != EAGAIN && errno != EACCES)
+            return false;
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+    }
+    return fcntl(fd, F_OFD_SETLK, lock) == 0;
+}
+
 static int lock_file(const char *path, const struct image_file_options *options,
                      struct image_file *file, struct error *err)
 {
     struct flock lock = {.l_type = options->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0) {
+    if (try_lock(file->fd, &lock)) {
         file->locked = true;
         /* File systems without extended attributes leave the next one without a name. */
         if (!options->readonly && options->holder != NULL)

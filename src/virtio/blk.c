@@ -15,40 +15,16 @@
  * Nothing is assumed about how a request is cut into descriptors (§2.7.4): the header is the first
  * 16 readable bytes, the status the last writable byte, data what lies between.
  */
-#include "blk.h"
+#include "blk_internal.h"
 #include <endian.h>
 #include <linux/virtio_blk.h>
-#include <linux/virtio_ids.h>
-#include <podvisor/cleanup.h>
 #include <podvisor/counter.h>
 #include <podvisor/iov.h>
 #include <string.h>
 
-#define SECTOR_SIZE IMAGE_SECTOR_SIZE
-
-/* Requests of this many parts or fewer, nearly all, keep them in the slot itself. */
-#define SMALL_IOV 6
-
 /* What one kick may do before other work of the loop gets its turn. */
 #define PASS_REQUESTS (4 * VIRTIO_BLK_QUEUE_SIZE)
 #define PASS_BYTES    (UINT64_C(8) << 20)
-
-/* One request's bounds: what a thread would be busy with where the file system has no holes. */
-#define MAX_DISCARD_SECTORS      (1u << 21) /* 1 GiB */
-#define MAX_WRITE_ZEROES_SECTORS (1u << 19) /* 256 MiB */
-
-/* struct virtio_blk_config up to and with the write-zeroes fields; no secure erase. */
-#define CONFIG_LEN 60
-
-struct virtio_blk_slot {
-    struct engine_request req;
-    uint8_t *status; /* in guest memory */
-    uint64_t bytes;  /* of data; the engine counts req.len down */
-    uint32_t generation;
-    uint16_t queue, head;
-    bool busy;
-    struct iovec small_iov[SMALL_IOV];
-};
 
 /* A chain taken apart. */
 struct request {
@@ -68,13 +44,6 @@ enum outcome {
     OUTCOME_PENDING,
 };
 
-static struct virtio_blk *blk_of(struct virtio_device *dev)
-{
-    return container_of(dev, struct virtio_blk, dev);
-}
-
-/* ---- slots ---- */
-
 static struct virtio_blk_slot *take_slot(struct virtio_blk *blk, unsigned queue, uint16_t head)
 {
     /* There is a slot for every entry of every queue, and no head is in flight twice. */
@@ -85,13 +54,8 @@ static struct virtio_blk_slot *take_slot(struct virtio_blk *blk, unsigned queue,
     slot->queue = (uint16_t)queue;
     slot->head = head;
     slot->busy = true;
+    slot->retried = false;
     return slot;
-}
-
-static void give_slot(struct virtio_blk *blk, struct virtio_blk_slot *slot)
-{
-    slot->busy = false;
-    blk->free_slot[blk->free_count++] = (uint16_t)(slot - blk->slot);
 }
 
 /* The slot's own copy of the data's parts: the list that they came in serves the next pop. */
@@ -103,111 +67,6 @@ static struct iovec *slot_iov(struct virtio_blk *blk, struct virtio_blk_slot *sl
         copy = &blk->large_iov[(size_t)VIRTIO_BLK_QUEUE_SIZE * (size_t)(slot - blk->slot)];
     memcpy(copy, iov, sizeof(*iov) * iov_count);
     return copy;
-}
-
-/* ---- completion ---- */
-
-static void push(struct virtio_blk *blk, unsigned queue, uint16_t head, uint8_t *status,
-                 uint8_t value, uint32_t written)
-{
-    *status = value;
-    virtq_push(&blk->dev.queue[queue].vq, head, written);
-    blk->unpublished |= 1u << queue;
-}
-
-static void publish(struct virtio_blk *blk)
-{
-    while (blk->unpublished != 0) {
-        unsigned queue = (unsigned)__builtin_ctz(blk->unpublished);
-        blk->unpublished &= blk->unpublished - 1;
-        virtio_device_notify(&blk->dev, queue);
-    }
-}
-
-static void count_success(struct virtio_blk *blk, enum engine_op op, uint64_t bytes)
-{
-    struct virtio_blk_counters *c = &blk->counters;
-    switch (op) {
-    case ENGINE_READ:
-        counter_add(&c->reads, 1);
-        counter_add(&c->read_bytes, bytes);
-        break;
-    case ENGINE_WRITE:
-        counter_add(&c->writes, 1);
-        counter_add(&c->write_bytes, bytes);
-        break;
-    case ENGINE_FLUSH:
-        counter_add(&c->flushes, 1);
-        break;
-    case ENGINE_DISCARD:
-        counter_add(&c->discards, 1);
-        break;
-    case ENGINE_WRITE_ZEROES:
-        counter_add(&c->write_zeroes, 1);
-        break;
-    }
-}
-
-static void report_error(struct virtio_blk *blk, const struct engine_request *req)
-{
-    static const char *const name[] = {
-        [ENGINE_READ] = "read",
-        [ENGINE_WRITE] = "write",
-        [ENGINE_FLUSH] = "flush",
-        [ENGINE_DISCARD] = "discard",
-        [ENGINE_WRITE_ZEROES] = "write of zeroes",
-    };
-    counter_add(&blk->counters.errors, 1);
-    uint32_t suppressed;
-    if (!log_ratelimit_allow(&blk->error_log, &suppressed))
-        return;
-    const struct log_field field[] = {LOG_INT("offset", req->offset), LOG_INT("bytes", req->len),
-                                      LOG_INT("suppressed", suppressed)};
-    log_write(LOG_LEVEL_WARN, blk->dev.name, field, suppressed > 0 ? 3 : 2, "%s failed: %s",
-              name[req->op], strerrordesc_np(-req->result));
-}
-
-/* Ends a request that the engine had, then or now; used.len counts what is surely written. */
-static void finish(struct virtio_blk *blk, struct virtio_blk_slot *slot)
-{
-    const struct engine_request *req = &slot->req;
-    uint8_t status = VIRTIO_BLK_S_OK;
-    uint32_t written = 1;
-    if (req->result == 0) {
-        count_success(blk, req->op, slot->bytes);
-        if (req->op == ENGINE_READ)
-            written += (uint32_t)slot->bytes;
-    } else {
-        report_error(blk, req);
-        status = VIRTIO_BLK_S_IOERR;
-        /* The status lies behind data that may not be there: nothing is promised (§2.7.8.2). */
-        if (req->op == ENGINE_READ)
-            written = 0;
-    }
-    push(blk, slot->queue, slot->head, slot->status, status, written);
-    give_slot(blk, slot);
-}
-
-static void request_complete(struct engine_client *client, struct engine_request *req)
-{
-    struct virtio_blk *blk = container_of(client, struct virtio_blk, client);
-    struct virtio_blk_slot *slot = container_of(req, struct virtio_blk_slot, req);
-    if (!slot->busy || slot->generation != blk->generation)
-        abort();
-    /* A driver that resets no longer waits for completions: its ring is left alone. */
-    if (blk->stopping)
-        give_slot(blk, slot);
-    else
-        finish(blk, slot);
-}
-
-static void batch_complete(struct engine_client *client)
-{
-    struct virtio_blk *blk = container_of(client, struct virtio_blk, client);
-    if (!blk->stopping)
-        publish(blk);
-    else if (blk->free_count == blk->slot_count)
-        virtio_device_stopped(&blk->dev);
 }
 
 /* ---- requests ---- */
@@ -249,10 +108,13 @@ static enum outcome submit(struct virtio_blk *blk, struct virtio_blk_slot *slot)
     return engine_submit(blk->engine, &slot->req) ? OUTCOME_OK : OUTCOME_PENDING;
 }
 
-/* §5.2.6.1: without FLUSH the driver takes a completed write for stable. */
+/* §5.2.5.2: without FLUSH the driver takes a completed write for stable; with CONFIG_WCE it says
+ * whether it does. */
 static bool write_through(const struct virtio_blk *blk)
 {
-    return !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH);
+    return !virtio_device_has(&blk->dev, VIRTIO_BLK_F_FLUSH) ||
+           (virtio_device_has(&blk->dev, VIRTIO_BLK_F_CONFIG_WCE) &&
+            !atomic_load_explicit(&blk->writeback, memory_order_relaxed));
 }
 
 /* The engine's request for a read or write, or why there is none. */
@@ -349,7 +211,7 @@ static const char *handle(struct virtio_blk *blk, unsigned queue, const struct v
         uint32_t written = get_id(blk, &r);
         uint8_t status = written != 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
         counter_add(&blk->counters.rejected, written == 0);
-        push(blk, queue, chain->head, r.status, status, written + (written == r.in_len));
+        blk_push(blk, queue, chain->head, r.status, status, written + (written == r.in_len));
         return NULL;
     }
     struct virtio_blk_slot *slot = take_slot(blk, queue, chain->head);
@@ -357,13 +219,15 @@ static const char *handle(struct virtio_blk *blk, unsigned queue, const struct v
     enum outcome outcome = prepare(blk, slot, &r);
     if (outcome != OUTCOME_PENDING) {
         counter_add(&blk->counters.rejected, 1);
-        push(blk, queue, chain->head, r.status, (uint8_t)outcome, r.in_len == 0);
-        give_slot(blk, slot);
+        blk_push(blk, queue, chain->head, r.status, (uint8_t)outcome, r.in_len == 0);
+        blk_give_slot(blk, slot);
         return NULL;
     }
     *bytes += slot->bytes;
+    limit_spend(&blk->iops, 1);
+    limit_spend(&blk->bps, slot->bytes);
     if (submit(blk, slot) == OUTCOME_OK)
-        finish(blk, slot);
+        blk_finish(blk, slot);
     return NULL;
 }
 
@@ -373,16 +237,44 @@ static void blk_start(struct virtio_device *dev)
 {
     struct virtio_blk *blk = blk_of(dev);
     blk->generation++;
-    blk->unpublished = 0;
-    blk->stopping = false;
+    blk->unpublished = blk->throttled = 0;
+    blk->retrying = 0;
+    blk->halted = blk->recovering = blk->stopping = false;
 }
 
 static void blk_stop(struct virtio_device *dev)
 {
     struct virtio_blk *blk = blk_of(dev);
     blk->stopping = true;
+    loop_timer_disarm(dev->loop, &blk->throttle);
+    blk_drop_held(blk);
     if (blk->free_count == blk->slot_count)
         virtio_device_stopped(dev);
+}
+
+/* Whether the limits hold the queue back; then it is looked at again when they no longer do. */
+static bool is_throttled(struct virtio_blk *blk, unsigned index)
+{
+    if (blk->iops.rate == 0 && blk->bps.rate == 0)
+        return false;
+    struct loop *loop = blk->dev.loop;
+    uint64_t now = loop->now_ns();
+    uint64_t iops = limit_delay(&blk->iops, now), bps = limit_delay(&blk->bps, now);
+    uint64_t delay = iops > bps ? iops : bps;
+    if (delay == 0 || virtq_available(&blk->dev.queue[index].vq) == 0)
+        return false;
+    counter_add(&blk->counters.throttled, 1);
+    blk->throttled |= 1u << index;
+    if (blk->throttle.heap_index < 0 && loop_timer_arm(loop, &blk->throttle, now + delay) < 0)
+        virtio_device_rekick(&blk->dev, index);
+    return true;
+}
+
+static void throttle_over(struct loop_timer *timer)
+{
+    struct virtio_blk *blk = container_of(timer, struct virtio_blk, throttle);
+    for (; blk->throttled != 0; blk->throttled &= blk->throttled - 1)
+        virtio_device_rekick(&blk->dev, (unsigned)__builtin_ctz(blk->throttled));
 }
 
 /* Takes chains until there is none or the pass is over. Returns whether to look again. */
@@ -392,8 +284,13 @@ static bool take_requests(struct virtio_blk *blk, unsigned index, unsigned *requ
     struct virtq *vq = &blk->dev.queue[index].vq;
     struct iovec iov[VIRTIO_BLK_QUEUE_SIZE];
     struct virtq_chain chain;
-    int r;
-    while ((r = virtq_pop(vq, iov, VIRTIO_BLK_QUEUE_SIZE, &chain)) > 0) {
+    int r = 0;
+    while (!blk_is_halted(blk)) {
+        if (is_throttled(blk, index))
+            return false;
+        r = virtq_pop(vq, iov, VIRTIO_BLK_QUEUE_SIZE, &chain);
+        if (r <= 0)
+            break;
         const char *why = handle(blk, index, &chain, bytes);
         if (why != NULL) {
             virtio_device_fail(&blk->dev, why);
@@ -408,7 +305,7 @@ static bool take_requests(struct virtio_blk *blk, unsigned index, unsigned *requ
         virtio_device_fail(&blk->dev, vq->fault);
         return false;
     }
-    return virtq_arm_kicks(vq);
+    return !blk_is_halted(blk) && virtq_arm_kicks(vq);
 }
 
 static void blk_kicked(struct virtio_device *dev, unsigned index)
@@ -420,178 +317,33 @@ static void blk_kicked(struct virtio_device *dev, unsigned index)
     while (take_requests(blk, index, &requests, &bytes))
         ;
     engine_kick(blk->engine);
-    publish(blk);
+    blk_publish(blk);
 }
 
-static const struct virtio_device_ops blk_ops = {
+/* §5.2.5: the cache mode is all that a driver may write. vCPU thread, lock held. */
+static bool blk_config_write(struct virtio_device *dev, uint32_t offset, const void *data,
+                             uint32_t len)
+{
+    struct virtio_blk *blk = blk_of(dev);
+    const uint8_t *value = data;
+    if (offset != offsetof(struct virtio_blk_config, wce) || len != 1 || *value > 1 ||
+        !virtio_device_has(dev, VIRTIO_BLK_F_CONFIG_WCE))
+        return false;
+    atomic_store_explicit(&blk->writeback, *value == 1, memory_order_relaxed);
+    return true;
+}
+
+void blk_init_throttle(struct virtio_blk *blk, const struct virtio_blk_limits *limits)
+{
+    uint64_t now = blk->dev.loop->now_ns();
+    limit_init(&blk->iops, limits->iops, limits->iops_burst, now);
+    limit_init(&blk->bps, limits->bps, limits->bps_burst, now);
+    blk->throttle = LOOP_TIMER_INIT(throttle_over);
+}
+
+const struct virtio_device_ops blk_device_ops = {
     .start = blk_start,
     .stop = blk_stop,
     .kicked = blk_kicked,
+    .config_write = blk_config_write,
 };
-
-/* ---- initialisation ---- */
-
-static uint64_t offered_features(const struct image *image, unsigned num_queues)
-{
-    uint64_t features = UINT64_C(1) << VIRTIO_BLK_F_SEG_MAX | UINT64_C(1) << VIRTIO_BLK_F_BLK_SIZE |
-                        UINT64_C(1) << VIRTIO_BLK_F_FLUSH | UINT64_C(1) << VIRTIO_BLK_F_TOPOLOGY;
-    if (num_queues > 1)
-        features |= UINT64_C(1) << VIRTIO_BLK_F_MQ;
-    if (image->readonly)
-        return features | UINT64_C(1) << VIRTIO_BLK_F_RO;
-    if (image->discard)
-        features |= UINT64_C(1) << VIRTIO_BLK_F_DISCARD;
-    return features | UINT64_C(1) << VIRTIO_BLK_F_WRITE_ZEROES;
-}
-
-/* §5.2.4 */
-static void fill_config(struct virtio_blk *blk, uint32_t logical, uint32_t physical,
-                        unsigned num_queues)
-{
-    const struct image *image = blk->image;
-    /* Holes are made of the file system's blocks; 4 KiB is right for nearly all. */
-    uint32_t granularity = image->geometry.block_device || logical > 4096 ? logical : 4096;
-    struct virtio_blk_config config = {
-        .capacity = htole64(image->geometry.size / SECTOR_SIZE),
-        .seg_max = htole32(VIRTIO_BLK_QUEUE_SIZE - 2),
-        .blk_size = htole32(logical),
-        .physical_block_exp = (uint8_t)__builtin_ctz(physical / logical),
-        .min_io_size = htole16((uint16_t)(physical / logical)),
-        .num_queues = htole16((uint16_t)num_queues),
-    };
-    if (!image->readonly) {
-        config.max_write_zeroes_sectors = htole32(MAX_WRITE_ZEROES_SECTORS);
-        config.max_write_zeroes_seg = htole32(1);
-        config.write_zeroes_may_unmap = image->discard;
-    }
-    if (image->discard) {
-        config.max_discard_sectors = htole32(MAX_DISCARD_SECTORS);
-        config.max_discard_seg = htole32(1);
-        config.discard_sector_alignment = htole32(granularity / SECTOR_SIZE);
-    }
-    memcpy(blk->dev.config, &config, CONFIG_LEN);
-    blk->dev.config_len = CONFIG_LEN;
-}
-
-static bool is_block_size(uint32_t size)
-{
-    return size >= SECTOR_SIZE && size <= IMAGE_ALIGN_MAX && (size & (size - 1)) == 0;
-}
-
-static int check_options(const struct virtio_blk_options *o, uint32_t logical, uint32_t physical,
-                         unsigned num_queues, struct error *err)
-{
-    if (!is_block_size(logical) || !is_block_size(physical) || physical < logical)
-        return error_set(err, EINVAL, "%s: block sizes %u and %u are not powers of two in order",
-                         o->name, logical, physical);
-    if (o->image->geometry.size % logical != 0)
-        return error_set(err, EINVAL, "%s: its size is not a multiple of its %u-byte blocks",
-                         o->name, logical);
-    if (o->serial != NULL && strlen(o->serial) > VIRTIO_BLK_SERIAL_MAX)
-        return error_set(err, EINVAL, "%s: serial \"%s\" is longer than %d bytes", o->name,
-                         o->serial, VIRTIO_BLK_SERIAL_MAX);
-    if (num_queues > VIRTIO_BLK_QUEUE_MAX)
-        return error_set(err, EINVAL, "%s: %u queues are more than %d", o->name, num_queues,
-                         VIRTIO_BLK_QUEUE_MAX);
-    return 0;
-}
-
-static void free_slots(struct virtio_blk *blk)
-{
-    free(blk->slot);
-    free(blk->free_slot);
-    free(blk->large_iov);
-}
-
-static int allocate_slots(struct virtio_blk *blk, unsigned num_queues, struct error *err)
-{
-    blk->slot_count = num_queues * VIRTIO_BLK_QUEUE_SIZE;
-    blk->slot = calloc(blk->slot_count, sizeof(*blk->slot));
-    blk->free_slot = calloc(blk->slot_count, sizeof(*blk->free_slot));
-    /* So large that it comes from the kernel page by page, as it is used. */
-    blk->large_iov = calloc(blk->slot_count, sizeof(struct iovec) * VIRTIO_BLK_QUEUE_SIZE);
-    if (blk->slot == NULL || blk->free_slot == NULL || blk->large_iov == NULL) {
-        free_slots(blk);
-        return error_sys(err, ENOMEM, "cannot allocate the requests of a disk");
-    }
-    while (blk->free_count < blk->slot_count) {
-        blk->free_slot[blk->free_count] = (uint16_t)(blk->slot_count - 1 - blk->free_count);
-        blk->free_count++;
-    }
-    return 0;
-}
-
-int virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_options *options,
-                    const struct guest_memory *mem, struct loop *loop, struct error *err)
-{
-    const struct image_geometry *g = &options->image->geometry;
-    uint32_t logical =
-        options->logical_block_size != 0 ? options->logical_block_size : g->logical_block_size;
-    uint32_t physical =
-        options->physical_block_size != 0 ? options->physical_block_size : g->physical_block_size;
-    unsigned num_queues = options->num_queues != 0 ? options->num_queues : 1;
-    int r = check_options(options, logical, physical, num_queues, err);
-    if (r < 0)
-        return r;
-
-    memset(blk, 0, sizeof(*blk));
-    blk->image = options->image;
-    blk->engine = options->engine;
-    blk->client = (struct engine_client){.complete = request_complete, .completed = batch_complete};
-    if (options->serial != NULL)
-        memcpy(blk->serial, options->serial, strlen(options->serial));
-    atomic_init(&blk->capacity, g->size / SECTOR_SIZE);
-    r = allocate_slots(blk, num_queues, err);
-    if (r < 0)
-        return r;
-
-    uint16_t queue_sizes[VIRTIO_BLK_QUEUE_MAX];
-    for (unsigned i = 0; i < num_queues; i++)
-        queue_sizes[i] = VIRTIO_BLK_QUEUE_SIZE;
-    r = virtio_device_init(&blk->dev, &blk_ops, options->name, VIRTIO_ID_BLOCK,
-                           offered_features(blk->image, num_queues), queue_sizes, num_queues, mem,
-                           loop, err);
-    if (r < 0) {
-        free_slots(blk);
-        return r;
-    }
-    fill_config(blk, logical, physical, num_queues);
-    return 0;
-}
-
-void virtio_blk_done(struct virtio_blk *blk)
-{
-    /* A machine may end in the middle of things. Threads of the engine still use the slots. */
-    blk->stopping = true;
-    if (blk->free_count < blk->slot_count)
-        (void)engine_drain(blk->engine, -1);
-    virtio_device_done(&blk->dev);
-    free_slots(blk);
-}
-
-struct virtio_device *virtio_blk_device(struct virtio_blk *blk)
-{
-    return &blk->dev;
-}
-
-int virtio_blk_set_capacity(struct virtio_blk *blk, uint64_t size)
-{
-    if (size == 0 || size % SECTOR_SIZE != 0)
-        return -EINVAL;
-    uint64_t sectors = htole64(size / SECTOR_SIZE);
-    atomic_store_explicit(&blk->capacity, size / SECTOR_SIZE, memory_order_relaxed);
-    virtio_device_config_changed(&blk->dev, offsetof(struct virtio_blk_config, capacity), &sectors,
-                                 sizeof(sectors));
-    return 0;
-}
-
-void virtio_blk_get_metrics(struct virtio_blk *blk, struct virtio_blk_metrics *ret_metrics)
-{
-    struct virtio_blk_counters *c = &blk->counters;
-#define LOAD(field) .field = counter_read(&c->field)
-    *ret_metrics = (struct virtio_blk_metrics){
-        LOAD(reads),    LOAD(read_bytes),   LOAD(writes), LOAD(write_bytes), LOAD(flushes),
-        LOAD(discards), LOAD(write_zeroes), LOAD(errors), LOAD(rejected),
-    };
-#undef LOAD
-}

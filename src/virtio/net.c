@@ -112,7 +112,7 @@ static bool send_frame(struct virtio_net *net, const struct virtq_chain *chain)
     if (chain->readable_len > HEADER_SIZE && chain->readable_len <= VIRTIO_NET_FRAME_MAX &&
         link_is_up(net)) {
         n = intercept(net, chain) ? (ssize_t)chain->readable_len
-                                  : writev(net->tap_fd, chain->iov, chain->readable_count);
+                                  : pwritev2(net->tap_fd, chain->iov, chain->readable_count, -1, 0);
         if (n < 0 && errno == EAGAIN)
             return false;
     }
@@ -278,7 +278,7 @@ static ssize_t read_frame(struct virtio_net *net)
         net->reply_len = 0;
         return (ssize_t)n;
     }
-    return readv(net->tap_fd, iov, (int)net->rx_iov_count + 1);
+    return preadv2(net->tap_fd, iov, (int)net->rx_iov_count + 1, -1, 0);
 }
 
 static void set_wanted(struct virtio_net *net, size_t frame)
@@ -477,7 +477,7 @@ static void set_tap_offloads(struct virtio_net *net)
 static void drain_tap(struct virtio_net *net)
 {
     struct iovec iov = {.iov_base = net->rx_spill, .iov_len = sizeof(net->rx_spill)};
-    for (unsigned i = 0; i < DRAIN_MAX && readv(net->tap_fd, &iov, 1) > 0; i++)
+    for (unsigned i = 0; i < DRAIN_MAX && preadv2(net->tap_fd, &iov, 1, -1, 0) > 0; i++)
         counter_add(&net->counters.rx_dropped, 1);
 }
 

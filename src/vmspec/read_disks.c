@@ -141,9 +141,6 @@ static void read_modes(struct reader *r, struct vmspec_disk *d, const cJSON *obj
                PATH_TEXT(AT_KEY(path, "errorPolicy")), policy);
     else
         d->error_policy = (enum vmspec_error_policy)value;
-    if (policy != NULL && d->error_policy != VMSPEC_ERROR_REPORT)
-        report(r, VMSPEC_WARNING, AT_KEY(path, "errorPolicy"),
-               "'%s' is not supported; I/O errors are reported to the guest", policy);
 }
 
 static bool check_block_size(struct reader *r, int64_t size, const struct json_path *path)
@@ -281,6 +278,8 @@ static void read_disk(struct reader *r, const cJSON *obj, const struct json_path
         d.readonly = true;
     if (d.shareable && d.cache == VMSPEC_CACHE_DEFAULT)
         d.cache = VMSPEC_CACHE_NONE; /* what another machine writes must be seen */
+    if (d.shareable && d.cache != VMSPEC_CACHE_NONE)
+        report(r, VMSPEC_ERROR, AT_KEY(path, "cache"), "a shareable disk requires cache = none");
     *(struct vmspec_disk *)vec_add(&r->spec->disks) = d;
 }
 

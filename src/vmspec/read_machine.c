@@ -6,6 +6,7 @@
 #include "read_machine.h"
 #include "uuid.h"
 
+#include <podvisor/cleanup.h>
 #include <podvisor/str.h>
 #include <string.h>
 
@@ -155,19 +156,41 @@ static bool is_one_of(const char *word, const char *const *words)
     return false;
 }
 
+static void read_io_threads(struct reader *r, const cJSON *domain, const struct json_path *path)
+{
+    static const struct {
+        const char *word;
+        enum vmspec_io_threads policy;
+    } policies[] = {{"shared", VMSPEC_IO_THREADS_SHARED},
+                    {"auto", VMSPEC_IO_THREADS_AUTO},
+                    {"supplementalPool", VMSPEC_IO_THREADS_POOL}};
+    const char *word = read_text(domain, "ioThreadsPolicy");
+    int64_t threads = read_integer(json_get(domain, "ioThreads"), "supplementalPoolThreadCount", 0);
+    for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+        if (str_equal(word, policies[i].word))
+            r->spec->io_threads = policies[i].policy;
+    }
+    if (word != NULL && r->spec->io_threads == VMSPEC_IO_THREADS_NONE)
+        report(r, VMSPEC_ERROR, AT_KEY(path, "ioThreadsPolicy"), "Invalid IOThreadsPolicy (%s)",
+               word);
+    if (r->spec->io_threads != VMSPEC_IO_THREADS_POOL)
+        return;
+    struct json_path pool = {.parent = path, .key = "ioThreads"};
+    if (threads < 1 || threads > UINT32_MAX)
+        report(r, VMSPEC_ERROR, AT_KEY(&pool, "count"),
+               "the number of iothreads needs to be set and positive for the dedicated policy");
+    else
+        r->spec->io_pool_threads = (uint32_t)threads;
+}
+
 static void read_policies(struct reader *r, const cJSON *domain, const struct json_path *path)
 {
-    static const char *const io_policies[] = {"shared", "auto", "supplementalPool", NULL};
     static const char *const evictions[] = {"None", "LiveMigrate", "LiveMigrateIfPossible",
                                             "External", NULL};
-    const char *io = read_text(domain, "ioThreadsPolicy");
     const char *reboot = read_text(domain, "rebootPolicy");
     const char *start = read_text(r->vmi, "startStrategy");
     const char *eviction = read_text(r->vmi, "evictionStrategy");
     const char *architecture = read_text(r->vmi, "architecture");
-    if (io != NULL && !is_one_of(io, io_policies))
-        report(r, VMSPEC_ERROR, AT_KEY(path, "ioThreadsPolicy"), "Invalid IOThreadsPolicy (%s)",
-               io);
     r->spec->reboot_terminates = str_equal(reboot, "Terminate");
     if (reboot != NULL && !r->spec->reboot_terminates && !str_equal(reboot, "Reboot"))
         report(r, VMSPEC_ERROR, AT_KEY(path, "rebootPolicy"), "must be Reboot or Terminate");
@@ -221,4 +244,5 @@ void read_instance(struct reader *r)
     read_names(r);
     read_clock(r, domain, &path);
     read_policies(r, domain, &path);
+    read_io_threads(r, domain, &path);
 }

@@ -341,7 +341,7 @@ static const struct field devices[] = {
 };
 
 static const struct field io_threads[] = {
-    HARMLESS("supplementalPoolThreadCount", FIELD_INTEGER),
+    READ("supplementalPoolThreadCount", FIELD_INTEGER),
     END,
 };
 
@@ -354,9 +354,8 @@ static const struct field domain[] = {
     READ_IN("clock", FIELD_OBJECT, clock),
     READ_IN("features", FIELD_OBJECT, features),
     READ_IN("devices", FIELD_OBJECT, devices),
-    READ("ioThreadsPolicy",
-         FIELD_STRING), /* checked; which threads serve disks is ours to choose */
-    HARMLESS_IN("ioThreads", FIELD_OBJECT, io_threads),
+    READ("ioThreadsPolicy", FIELD_STRING),
+    READ_IN("ioThreads", FIELD_OBJECT, io_threads),
     WARN("chassis", FIELD_OBJECT, "SMBIOS chassis information is not supported"),
     REFUSE("launchSecurity", FIELD_OBJECT,
            "confidential computing is not supported, and the guest's memory would be unprotected"),

@@ -105,6 +105,16 @@ static int read_basics(struct plan *plan, const struct vmspec *spec,
     plan->grace_period_seconds = spec->grace_period_seconds;
     plan->start_paused = spec->start_paused;
     plan->reboot_terminates = spec->reboot_terminates;
+    static const enum plan_io_policy policy[] = {
+        [VMSPEC_IO_THREADS_NONE] = PLAN_IO_NONE,
+        [VMSPEC_IO_THREADS_SHARED] = PLAN_IO_SHARED,
+        [VMSPEC_IO_THREADS_AUTO] = PLAN_IO_AUTO,
+        [VMSPEC_IO_THREADS_POOL] = PLAN_IO_POOL,
+    };
+    plan->io_policy = policy[spec->io_threads];
+    plan->io_pool_threads = spec->io_pool_threads;
+    plan->io_with_emulator = spec->cpu.dedicated && spec->cpu.isolate_emulator_thread;
+    plan->block_multi_queue = spec->block_multi_queue;
     /* A pod's standard output is its log. */
     if (options->pod && !spec->log_serial_console)
         plan->console = CONSOLE_OFF;
@@ -185,6 +195,7 @@ static int read_volume(struct plan_disk *disk, const struct vmspec *spec,
                          err);
     case VMSPEC_VOLUME_EMPTY_DISK:
         disk->source = PLAN_TEMPORARY;
+        disk->try_direct = false; /* it need not outlive the machine */
         disk->capacity = volume->empty_disk.capacity;
         return 0;
     default:
@@ -211,6 +222,31 @@ static int find_disk_option(const struct run_options *options, const char *name)
     return -1;
 }
 
+static void read_tuning(struct plan_disk *disk, const struct vmspec_disk *from)
+{
+    static const enum disk_cache cache[] = {
+        [VMSPEC_CACHE_DEFAULT] = DISK_CACHE_UNSET,
+        [VMSPEC_CACHE_NONE] = DISK_CACHE_NONE,
+        [VMSPEC_CACHE_WRITETHROUGH] = DISK_CACHE_WRITETHROUGH,
+        [VMSPEC_CACHE_WRITEBACK] = DISK_CACHE_WRITEBACK,
+    };
+    static const enum machine_disk_io io[] = {
+        [VMSPEC_IO_DEFAULT] = MACHINE_DISK_IO_DEFAULT,
+        [VMSPEC_IO_NATIVE] = MACHINE_DISK_IO_NATIVE,
+        [VMSPEC_IO_THREADS] = MACHINE_DISK_IO_THREADS,
+    };
+    static const enum machine_error_policy policy[] = {
+        [VMSPEC_ERROR_STOP] = MACHINE_ERROR_STOP,
+        [VMSPEC_ERROR_REPORT] = MACHINE_ERROR_REPORT,
+        [VMSPEC_ERROR_IGNORE] = MACHINE_ERROR_IGNORE,
+        [VMSPEC_ERROR_ENOSPACE] = MACHINE_ERROR_ENOSPACE,
+    };
+    plan_set_cache(disk, cache[from->cache]);
+    disk->tuning.io = io[from->io];
+    disk->tuning.error_policy = policy[from->error_policy];
+    disk->tuning.dedicated_io_thread = from->dedicated_io_thread;
+}
+
 static int read_disk(struct plan *plan, const struct vmspec *spec, const struct vmspec_disk *from,
                      const struct run_options *options, uint32_t *used, struct error *err)
 {
@@ -220,13 +256,15 @@ static int read_disk(struct plan *plan, const struct vmspec *spec, const struct 
     struct plan_disk *disk = &plan->disk[plan->disk_count];
     *disk = (struct plan_disk){
         .readonly = from->readonly || from->kind == VMSPEC_CDROM,
-        .direct = from->cache == VMSPEC_CACHE_NONE,
         .discard = true,
         .logical_block_size = from->logical_block_size,
         .physical_block_size = from->physical_block_size,
         .spec = spec,
         .volume = vmspec_disk_volume(spec, from),
+        .discard_granularity = from->discard_granularity,
+        .match_volume = from->match_volume_block_size,
     };
+    read_tuning(disk, from);
     int r = plan_copy(disk->name, sizeof(disk->name), from->name, "disk's name", err);
     if (r < 0)
         return r;

@@ -15,6 +15,8 @@
 /* What a file system needs beside the data that a full disk image has: CDI's default for claims. */
 #define OVERHEAD_PERCENT 6
 
+#define BLOCK_SIZE_MAX (2u << 20) /* KubeVirt's */
+
 static int check_size(const struct plan_disk *disk, const struct image_geometry *geometry,
                       uint32_t block_size, struct error *err)
 {
@@ -33,15 +35,53 @@ static int check_size(const struct plan_disk *disk, const struct image_geometry 
     return 0;
 }
 
-static int fill_disk(const struct plan_disk *disk, int fd, const struct image_geometry *geometry,
-                     struct machine_disk *ret, struct error *err)
+/* What the guest is told of blocks: what was asked for, or with matchVolume what there is. */
+static void choose_block_size(const struct plan_disk *disk, int fd,
+                              const struct image_geometry *geometry, uint32_t *ret_logical,
+                              uint32_t *ret_physical)
 {
     uint32_t logical = disk->logical_block_size != 0 ? disk->logical_block_size : IMAGE_SECTOR_SIZE;
     uint32_t physical =
         disk->physical_block_size != 0 ? disk->physical_block_size : geometry->physical_block_size;
+    struct statvfs fs;
+    if (disk->match_volume && geometry->block_device) {
+        logical = geometry->logical_block_size;
+    } else if (disk->match_volume && fstatvfs(fd, &fs) == 0 && fs.f_bsize <= BLOCK_SIZE_MAX &&
+               fs.f_bsize >= IMAGE_SECTOR_SIZE && (fs.f_bsize & (fs.f_bsize - 1)) == 0) {
+        logical = physical = (uint32_t)fs.f_bsize;
+    }
+    *ret_logical = logical;
+    *ret_physical = physical > logical ? physical : logical;
+}
+
+static void fill_tuning(const struct plan_disk *disk, const struct image_geometry *geometry,
+                        struct machine_disk *ret)
+{
+    const struct disk_tuning *t = &disk->tuning;
+    /* An overlay need not outlive the machine. */
+    bool durable = disk->try_direct && !geometry->direct && *disk->overlay == '\0';
+    bool writethrough = disk->writethrough || durable;
+    ret->writethrough = writethrough && !disk->readonly;
+    ret->io = (uint8_t)t->io;
+    ret->error_policy = (uint8_t)t->error_policy;
+    ret->num_queues = (uint8_t)t->queues;
+    ret->io_thread = disk->io_thread;
+    ret->discard_granularity = disk->discard_granularity;
+    ret->iops = t->iops;
+    ret->iops_burst = t->iops_burst;
+    ret->bps = t->bps;
+    ret->bps_burst = t->bps_burst;
+}
+
+static int fill_disk(const struct plan_disk *disk, int fd, const struct image_geometry *geometry,
+                     struct machine_disk *ret, struct error *err)
+{
+    uint32_t logical, physical;
+    choose_block_size(disk, fd, geometry, &logical, &physical);
     int r = check_size(disk, geometry, logical, err);
     if (r < 0)
         return r;
+    fill_tuning(disk, geometry, ret);
     memcpy(ret->name, disk->name, sizeof(ret->name));
     memcpy(ret->serial, disk->serial, sizeof(ret->serial));
     ret->readonly = disk->readonly;
@@ -49,7 +89,7 @@ static int fill_disk(const struct plan_disk *disk, int fd, const struct image_ge
     ret->block_device = geometry->block_device;
     ret->discard = disk->discard && !disk->readonly;
     ret->logical_block_size = logical;
-    ret->physical_block_size = physical > logical ? physical : logical;
+    ret->physical_block_size = physical;
     ret->size = geometry->size;
     ret->fd = fd;
     return 0;
@@ -88,16 +128,21 @@ static int explain_place(const struct plan_disk *disk, int r, struct error *err)
 static int open_disk(const struct plan *plan, const struct plan_disk *disk,
                      struct machine_disk *ret, struct error *err)
 {
-    const struct image_file_options options = {
+    bool overlay = *disk->overlay != '\0';
+    struct image_file_options options = {
         .format = open_format(disk->format),
-        .readonly = disk->readonly || *disk->overlay != '\0',
-        .direct = disk->direct,
+        .readonly = disk->readonly || overlay,
+        .direct = disk->direct || (disk->try_direct && !overlay),
         .shared = disk->shared,
         .untrusted = is_untrusted(disk),
         .holder = plan->holder,
     };
     struct image_file file;
     int r = image_file_open(disk->path, &options, &file, err);
+    if (r == -EINVAL && disk->try_direct) {
+        options.direct = false;
+        r = image_file_open(disk->path, &options, &file, err);
+    }
     if (r < 0) {
         error_wrap(err, "%s", disk->name);
         return explain_place(disk, r, err);
@@ -143,6 +188,7 @@ static bool must_create(const struct plan_disk *disk)
 int open_existing_disks(const struct plan *plan, struct machine_config *config, struct error *err)
 {
     config->disk_count = plan->disk_count;
+    config->io_threads = plan->io_threads;
     for (unsigned i = 0; i < plan->disk_count; i++) {
         config->disk[i].fd = -1;
         bool later = plan->disk[i].source == PLAN_IMAGE || must_create(&plan->disk[i]);
@@ -232,6 +278,9 @@ static int create_temporary(const struct plan_disk *disk, struct machine_disk *r
         error_sys(err, errno, "%s: cannot make a temporary file in %s", disk->name, folder);
         return error_hint(err, "name another folder in TMPDIR");
     }
+    if (disk->direct && fcntl(fd, F_SETFL, O_RDWR | O_DIRECT) < 0)
+        return error_set(err, errno, "%s: the file system of %s does not support O_DIRECT",
+                         disk->name, folder);
     struct image_geometry geometry;
     int r = set_size(disk, fd, disk->capacity, err);
     if (r == 0)

@@ -104,14 +104,14 @@ static int bad_key(const char *key, const char *const *keys, size_t count, struc
     const char *nearest = flags_nearest(key, keys, count, sizeof(keys[0]));
     if (nearest != NULL)
         return error_hint(err, "did you mean '%s'?", nearest);
-    char list[128] = "";
+    char list[256] = "";
     for (size_t i = 0, len = 0; i < count; i++)
         len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i > 0 ? ", " : "", keys[i]);
     return error_hint(err, "keys are %s", list);
 }
 
 /* A key that stands alone, or says on or off. */
-static int parse_switch(const char *key, const char *value, bool *ret, struct error *err)
+int options_parse_switch(const char *key, const char *value, bool *ret, struct error *err)
 {
     static const struct flag_choice choices[] = {{"on", true}, {"off", false}};
     int on = true;
@@ -182,15 +182,16 @@ static int check_layers(const struct disk_option *disk, struct error *err)
 static int set_disk_key(struct disk_option *disk, const char *key, const char *value,
                         struct error *err)
 {
-    static const char *const keys[] = {"path",   "format", "backing",  "backing-format", "name",
-                                       "serial", "direct", "readonly", "discard"};
+    static const char *const keys[] = {"path",   "format",   "backing", "backing-format", "name",
+                                       "serial", "readonly", "discard", DISK_TUNING_KEYS};
+    int r = options_set_disk_tuning(&disk->tuning, key, value, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (strcmp(key, "readonly") == 0)
-        return parse_switch(key, value, &disk->readonly, err);
-    if (strcmp(key, "direct") == 0)
-        return parse_switch(key, value, &disk->direct, err);
+        return options_parse_switch(key, value, &disk->readonly, err);
     if (strcmp(key, "discard") == 0) {
         disk->has_discard = true;
-        return parse_switch(key, value, &disk->discard, err);
+        return options_parse_switch(key, value, &disk->discard, err);
     }
     const char **field = strcmp(key, "path") == 0     ? &disk->path
                          : strcmp(key, "name") == 0   ? &disk->name
@@ -226,6 +227,8 @@ static int set_disk(void *options, char *value, struct error *err)
     if (disk.serial != NULL && strlen(disk.serial) >= MACHINE_SERIAL_MAX)
         return error_set(err, EINVAL, "serial '%s' is longer than %d bytes", disk.serial,
                          MACHINE_SERIAL_MAX - 1);
+    if (options_check_disk_tuning(&disk.tuning, err) < 0)
+        return -EINVAL;
     o->disk[o->disk_count++] = disk;
     return 0;
 }
@@ -416,7 +419,10 @@ const struct flag run_flags[] = {
      "A disk, in this order: vda, vdb... The format is never guessed. What a\n"
      "qcow2 image lies on is said, too, and again for what that one lies on:\n"
      "backing=FILE,backing-format=raw|qcow2. Keys:\n"
-     "readonly, serial=TEXT, name=NAME, direct (O_DIRECT), discard=on|off.\n"
+     "readonly, serial=TEXT, name=NAME, discard=on|off,\n"
+     "cache=none|writethrough|writeback (none: O_DIRECT), io=native|threads,\n"
+     "error-policy=report|stop|enospace|ignore, queues=N, dedicated-io-thread,\n"
+     "iops=N, iops-burst=N, bps=BYTES, bps-burst=BYTES (limits a second).\n"
      "With the name of a manifest's volume it gives the file for that volume.\n"
      "A comma in a value is written twice.",
      set_disk},

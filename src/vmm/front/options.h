@@ -19,14 +19,32 @@ struct backing_option {
     enum machine_disk_format format;
 };
 
+enum disk_cache {
+    DISK_CACHE_UNSET,
+    DISK_CACHE_NONE,
+    DISK_CACHE_WRITETHROUGH,
+    DISK_CACHE_WRITEBACK
+};
+
+/* How a disk works rather than what it is; 0: not said. */
+struct disk_tuning {
+    enum disk_cache cache;
+    enum machine_disk_io io;
+    bool has_error_policy, dedicated_io_thread;
+    enum machine_error_policy error_policy;
+    unsigned queues;
+    uint64_t iops, iops_burst, bps, bps_burst; /* a second, and at once */
+};
+
 struct disk_option {
     const char *name, *path, *serial;
     bool has_format;
     enum machine_disk_format format;
     unsigned backing_count;
     struct backing_option backing[MACHINE_BACKING_MAX]; /* the uppermost first */
-    bool readonly, direct;
+    bool readonly;
     bool has_discard, discard;
+    struct disk_tuning tuning;
 };
 
 struct net_option {
@@ -71,6 +89,23 @@ struct run_options {
 
 /* The flags of `vmm run`; their functions fill a struct run_options. */
 extern const struct flag run_flags[];
+
+/* A word after the key that is on, off or absent (on). */
+int options_parse_switch(const char *key, const char *value, bool *ret, struct error *err);
+
+/*
+ * The keys of --disk that say how it works (options_disk.c). Returns 1 when `key` was one of them,
+ * 0 when it is none, or a negative errno. `value` may be NULL.
+ */
+int options_set_disk_tuning(struct disk_tuning *tuning, const char *key, const char *value,
+                            struct error *err);
+
+/* Words that contradict each other. Returns 0 or -EINVAL. */
+int options_check_disk_tuning(const struct disk_tuning *tuning, struct error *err);
+
+#define DISK_TUNING_KEYS                                                              \
+    "cache", "direct", "io", "error-policy", "queues", "dedicated-io-thread", "iops", \
+        "iops-burst", "bps", "bps-burst"
 
 /* "error", "warning"...: also for what the environment says. */
 int options_set_log_level(struct run_options *options, const char *word, struct error *err);

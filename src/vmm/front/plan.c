@@ -22,6 +22,31 @@ int plan_copy(char *field, size_t size, const char *text, const char *what, stru
     return 0;
 }
 
+void plan_set_cache(struct plan_disk *disk, enum disk_cache cache)
+{
+    disk->direct = cache == DISK_CACHE_NONE;
+    disk->try_direct = cache == DISK_CACHE_UNSET;
+    disk->writethrough = cache == DISK_CACHE_WRITETHROUGH;
+}
+
+static void override_tuning(struct plan_disk *disk, const struct disk_tuning *flags)
+{
+    struct disk_tuning *t = &disk->tuning;
+    if (flags->cache != DISK_CACHE_UNSET)
+        plan_set_cache(disk, flags->cache);
+    if (flags->io != MACHINE_DISK_IO_DEFAULT)
+        t->io = flags->io;
+    if (flags->has_error_policy)
+        t->error_policy = flags->error_policy;
+    if (flags->queues != 0)
+        t->queues = flags->queues;
+    t->dedicated_io_thread = t->dedicated_io_thread || flags->dedicated_io_thread;
+    t->iops = flags->iops;
+    t->iops_burst = flags->iops_burst;
+    t->bps = flags->bps;
+    t->bps_burst = flags->bps_burst;
+}
+
 int plan_override_disk(struct plan_disk *disk, const struct disk_option *option, struct error *err)
 {
     int r = plan_copy(disk->path, sizeof(disk->path), option->path, "disk's path", err);
@@ -34,9 +59,9 @@ int plan_override_disk(struct plan_disk *disk, const struct disk_option *option,
     disk->create = false;
     disk->capacity = 0;
     disk->readonly = disk->readonly || option->readonly;
-    disk->direct = disk->direct || option->direct;
     if (option->has_discard)
         disk->discard = option->discard;
+    override_tuning(disk, &option->tuning);
     return r;
 }
 
@@ -267,6 +292,7 @@ int plan_make(const struct run_options *options, struct plan *plan, struct error
     if (r < 0)
         return r;
     apply_flags(plan, options);
+    plan_assign_io(plan);
     if (*plan->holder == '\0')
         snprintf(plan->holder, sizeof(plan->holder), "machine %s, process %d", plan->name,
                  (int)getpid());

@@ -40,10 +40,16 @@ struct plan_disk {
     enum machine_disk_format format;
     unsigned backing_count; /* images below it, by path; the uppermost first */
     struct backing_option backing[MACHINE_BACKING_MAX];
-    bool readonly, direct, discard, shared;
+    bool readonly, discard, shared;
+    bool direct;       /* past the host's page cache */
+    bool try_direct;   /* likewise where the file system can, else writethrough */
+    bool writethrough; /* every write is durable before it completes */
+    bool match_volume; /* block sizes as what lies under it has them */
+    struct disk_tuning tuning;
     bool create;       /* make a sparse file of `capacity` if there is none */
     uint64_t capacity; /* bytes; 0: whatever the file has. PLAN_CLAIM_FILE: the claim's */
-    uint32_t logical_block_size, physical_block_size; /* 0: default */
+    uint32_t logical_block_size, physical_block_size, discard_granularity; /* 0: default */
+    uint32_t io_thread;                                                    /* plan_assign_io() */
     char serial[MACHINE_SERIAL_MAX];
 };
 
@@ -53,6 +59,14 @@ struct plan_net {
     uint8_t mac[6];
     uint16_t mtu;
     struct lease lease; /* zero: nobody here answers the guest's DHCP requests */
+};
+
+/* How disks get threads: KubeVirt's ioThreadsPolicy. */
+enum plan_io_policy {
+    PLAN_IO_NONE,   /* all on the first, which also serves network cards and the rest */
+    PLAN_IO_SHARED, /* one for all disks that have none of their own */
+    PLAN_IO_AUTO,   /* two a virtual CPU, as far as there are disks for them */
+    PLAN_IO_POOL,   /* `io_pool_threads` for all disks */
 };
 
 struct plan {
@@ -68,6 +82,11 @@ struct plan {
     unsigned disk_count, net_count;
     struct plan_disk disk[MACHINE_DISK_MAX];
     struct plan_net net[MACHINE_NET_MAX];
+    enum plan_io_policy io_policy;
+    uint32_t io_pool_threads;
+    bool io_with_emulator;  /* PLAN_IO_AUTO: they share the processor reserved for the monitor */
+    bool block_multi_queue; /* a queue for each virtual CPU */
+    uint32_t io_threads;    /* plan_assign_io() */
     bool rng, balloon;
     enum console_target console;
     const char *console_path;
@@ -89,6 +108,12 @@ struct plan {
  * `options` point to must live as long. Returns 0 or a negative errno; *plan is undefined then.
  */
 int plan_make(const struct run_options *options, struct plan *plan, struct error *err);
+
+/* Gives each disk its queues and its thread: plan_io.c. */
+void plan_assign_io(struct plan *plan);
+
+/* Puts a cache mode on a disk; UNSET is what a manifest without one means. */
+void plan_set_cache(struct plan_disk *disk, enum disk_cache cache);
 
 /* Copies a name into a fixed field. -EINVAL when it does not fit or is empty. */
 int plan_copy(char *field, size_t size, const char *text, const char *what, struct error *err);

@@ -14,6 +14,8 @@ static int op_status(void *ctx, struct json_writer *w, struct error *err)
     struct machine *m = ctx;
     json_write_string(w, "name", m->config->name);
     json_write_string(w, "state", machine_state_name(m->state));
+    if (m->state == MACHINE_PAUSING || m->state == MACHINE_PAUSED)
+        io_error_status(m, w);
     json_write_uint64(w, "pid", (uint64_t)m->vcpus.pid);
     json_write_uint64(w, "cpus", m->config->cpus);
     json_write_uint64(w, "memoryBytes", m->config->memory);

@@ -4,14 +4,11 @@
  * machine's events. Construction on the main thread; callbacks on the thread that each says.
  */
 #include "devices.h"
-#include "../sandbox/sandbox.h"
 #include "disk_image.h"
 #include "machine.h"
 #include <podvisor/cleanup.h>
 #include <podvisor/log.h>
 #include <string.h>
-
-#define DISK_SETTLE_MS 500
 
 /* vCPU thread: ports and pages that end or restart the machine. The vCPU must not go on meanwhile.
  */
@@ -154,16 +151,6 @@ static void set_kick(void *ctx, bool add, uint64_t gpa, int fd)
 
 static const struct virtio_pci_kick_ops kick_ops = {.set = set_kick};
 
-static int worker_started(void *ctx)
-{
-    struct machine *m = ctx;
-    struct error err = ERROR_INIT;
-    int r = sandbox_thread(SANDBOX_WORKER, m->config->sandbox, &err);
-    if (r < 0)
-        log_error("sandbox", "%s", err.text);
-    return r;
-}
-
 /* Construction. */
 
 static int create_platform(struct machine_devices *d, struct error *err)
@@ -201,10 +188,26 @@ static int add_function(struct machine_devices *d, struct virtio_device *dev, st
     return pci_root_add(&d->pci, &f->pci.fn, err);
 }
 
+static enum virtio_blk_error_policy error_policy(const struct machine_disk *config)
+{
+    static const enum virtio_blk_error_policy policy[] = {
+        [MACHINE_ERROR_REPORT] = VIRTIO_BLK_ERROR_REPORT,
+        [MACHINE_ERROR_STOP] = VIRTIO_BLK_ERROR_STOP,
+        [MACHINE_ERROR_ENOSPACE] = VIRTIO_BLK_ERROR_ENOSPACE,
+        [MACHINE_ERROR_IGNORE] = VIRTIO_BLK_ERROR_IGNORE,
+    };
+    return config->error_policy < ARRAY_SIZE(policy) ? policy[config->error_policy]
+                                                     : VIRTIO_BLK_ERROR_REPORT;
+}
+
 static int create_disk(struct machine_devices *d, const struct machine_disk *config,
                        struct error *err)
 {
     struct machine *m = d->machine;
+    if (config->io_thread >= m->io_count)
+        return error_set(err, EINVAL, "disk '%s' is on an I/O thread that is not there",
+                         config->name);
+    struct machine_io *io = &m->io[config->io_thread];
     struct image *image = &d->image[d->image_count];
     int r = disk_image_init(image, config, err);
     if (r < 0)
@@ -213,13 +216,20 @@ static int create_disk(struct machine_devices *d, const struct machine_disk *con
     struct virtio_blk_options blk = {
         .name = config->name,
         .image = image,
-        .engine = d->engine,
+        .engine = machine_io_engine(io, config),
         .serial = config->serial,
         .logical_block_size = config->logical_block_size,
         .physical_block_size = config->physical_block_size,
+        .discard_granularity = config->discard_granularity,
+        .num_queues = config->num_queues,
+        .writethrough = config->writethrough,
+        .error_policy = error_policy(config),
+        .limits = {config->iops, config->iops_burst, config->bps, config->bps_burst},
+        .ops = &io_error_blk_ops,
+        .ctx = m,
     };
     struct virtio_blk *disk = &d->disk[d->disk_count];
-    r = virtio_blk_init(disk, &blk, &m->memory.guest, &m->io.loop, err);
+    r = virtio_blk_init(disk, &blk, &m->memory.guest, &io->thread.loop, err);
     if (r < 0)
         return r;
     d->disk_count++;
@@ -229,10 +239,9 @@ static int create_disk(struct machine_devices *d, const struct machine_disk *con
 static int create_disks(struct machine_devices *d, struct error *err)
 {
     struct machine *m = d->machine;
-    if (m->config->disk_count == 0)
-        return 0;
-    struct engine_pool_config pool = {.name = "blk", .thread_start = worker_started, .ctx = m};
-    int r = engine_open_pool(&pool, &m->io.loop, &d->engine, err);
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < m->io_count; i++)
+        r = machine_io_open_engines(&m->io[i], err);
     for (unsigned i = 0; r == 0 && i < m->config->disk_count; i++)
         r = create_disk(d, &m->config->disk[i], err);
     return r;
@@ -253,7 +262,7 @@ static int create_nets(struct machine_devices *d, struct error *err)
             .lease = &config->lease,
         };
         memcpy(net.mac, config->mac, sizeof(net.mac));
-        r = virtio_net_init(&d->net[i], &net, &m->memory.guest, &m->io.loop, err);
+        r = virtio_net_init(&d->net[i], &net, &m->memory.guest, &m->io[0].thread.loop, err);
         if (r == 0) {
             d->net_count++;
             r = add_function(d, &d->net[i].dev, err);
@@ -276,13 +285,14 @@ static int create_others(struct machine_devices *d, struct error *err)
     const struct guest_memory *mem = &m->memory.guest;
     int r = 0;
     if (m->config->console_device == MACHINE_CONSOLE_VIRTIO) {
-        r = virtio_console_init(&d->console, "console", &hvc_ops, m, mem, &m->io.loop, err);
+        r = virtio_console_init(&d->console, "console", &hvc_ops, m, mem, &m->io[0].thread.loop,
+                                err);
         d->has_console = r == 0;
         if (r == 0)
             r = add_function(d, &d->console.dev, err);
     }
     if (r == 0 && m->config->rng) {
-        r = virtio_rng_init(&d->rng, "rng", mem, &m->io.loop, err);
+        r = virtio_rng_init(&d->rng, "rng", mem, &m->io[0].thread.loop, err);
         d->has_rng = r == 0;
         if (r == 0)
             r = add_function(d, &d->rng.dev, err);
@@ -295,7 +305,7 @@ static int create_others(struct machine_devices *d, struct error *err)
             .release = release_memory,
             .ctx = m,
         };
-        r = virtio_balloon_init(&d->balloon, &balloon, mem, &m->io.loop, err);
+        r = virtio_balloon_init(&d->balloon, &balloon, mem, &m->io[0].thread.loop, err);
         d->has_balloon = r == 0;
         if (r == 0)
             r = add_function(d, &d->balloon.dev, err);
@@ -316,19 +326,21 @@ int machine_devices_create(struct machine_devices *d, struct machine *m, struct 
     return r;
 }
 
-int machine_devices_await_start(struct machine_devices *d, struct error *err)
+void machine_devices_end_disks(struct machine_devices *d, unsigned io_thread)
 {
-    return d->engine != NULL ? engine_await_start(d->engine, err) : 0;
+    for (unsigned i = 0; i < d->disk_count; i++) {
+        if (d->machine->config->disk[i].io_thread == io_thread)
+            virtio_blk_end(&d->disk[i]);
+    }
 }
 
-bool machine_devices_settle(struct machine_devices *d)
+void machine_devices_save_disks(struct machine_devices *d, unsigned io_thread,
+                                struct engine *engine)
 {
-    if (d->engine == NULL)
-        return true;
-    bool settled = engine_drain(d->engine, DISK_SETTLE_MS);
-    for (unsigned i = 0; settled && i < d->image_count; i++)
-        settled = disk_image_save(&d->image[i], d->engine);
-    return settled;
+    for (unsigned i = 0; i < d->image_count; i++) {
+        if (d->machine->config->disk[i].io_thread == io_thread)
+            disk_image_save(&d->image[i], engine);
+    }
 }
 
 void machine_devices_destroy(struct machine_devices *d)
@@ -337,7 +349,8 @@ void machine_devices_destroy(struct machine_devices *d)
         return;
     for (unsigned i = 0; i < d->disk_count; i++)
         virtio_blk_done(&d->disk[i]);
-    engine_close(d->engine);
+    for (unsigned i = 0; i < d->machine->io_count; i++)
+        machine_io_close_engines(&d->machine->io[i]);
     for (unsigned i = 0; i < d->image_count; i++)
         image_done(&d->image[i]);
     for (unsigned i = 0; i < d->net_count; i++)

@@ -17,7 +17,6 @@
 #include "balloon.h"
 #include "blk.h"
 #include "console.h"
-#include "engine.h"
 #include "irq.h"
 #include "net.h"
 #include "rng.h"
@@ -47,7 +46,6 @@ struct machine_devices {
     struct debug_exit debug_exit;
     struct power power;
 
-    struct engine *engine;
     struct virtio_blk disk[MACHINE_DISK_MAX];
     struct image image[MACHINE_DISK_MAX];
     struct virtio_net net[MACHINE_NET_MAX];
@@ -67,14 +65,12 @@ struct machine_devices {
  * errno. */
 int machine_devices_create(struct machine_devices *devices, struct machine *m, struct error *err);
 
-/* Waits until the devices' own threads are ready and in their sandbox. 0 or a negative errno. */
-int machine_devices_await_start(struct machine_devices *devices, struct error *err);
+/* I/O thread number `io_thread`, at its end: its disks take no more requests. */
+void machine_devices_end_disks(struct machine_devices *devices, unsigned io_thread);
 
-/*
- * vCPU and I/O threads have ended: waits a moment for the disks' requests. Returns false when some
- * are still in flight, so that machine_devices_destroy() would wait for them.
- */
-bool machine_devices_settle(struct machine_devices *devices);
+/* I/O thread, after that and when nothing is in flight: has the images written to their ends. */
+void machine_devices_save_disks(struct machine_devices *devices, unsigned io_thread,
+                                struct engine *engine);
 
 /* vCPU and I/O threads have ended. Harmless after a failed or no creation. */
 void machine_devices_destroy(struct machine_devices *devices);

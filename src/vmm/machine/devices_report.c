@@ -59,6 +59,7 @@ static void write_disks(struct machine_devices *d, struct json_writer *w)
         json_write_uint64(w, "writtenBytes", metrics.write_bytes);
         json_write_uint64(w, "flushes", metrics.flushes);
         json_write_uint64(w, "errors", metrics.errors);
+        json_write_uint64(w, "throttled", metrics.throttled);
         json_write_end(w);
     }
     json_write_end(w);

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAVE_MS 5000
-
 static enum image_format format_of(uint8_t format)
 {
     return format == MACHINE_DISK_QCOW2 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW;
@@ -76,13 +74,10 @@ static void all_saved(struct engine_client *client)
     (void)client;
 }
 
-bool disk_image_save(struct image *image, struct engine *engine)
+void disk_image_save(struct image *image, struct engine *engine)
 {
-    /* Static: when it takes too long, a thread has them beyond the return. */
-    static struct engine_client client = {.complete = saved, .completed = all_saved};
-    static struct engine_request req;
-    if (image->readonly || image->format == IMAGE_FORMAT_RAW)
-        return true;
-    req = (struct engine_request){.client = &client, .image = image, .op = ENGINE_FLUSH};
-    return engine_submit(engine, &req) || engine_drain(engine, SAVE_MS);
+    struct engine_client client = {.complete = saved, .completed = all_saved};
+    struct engine_request req = {.client = &client, .image = image, .op = ENGINE_FLUSH};
+    if (!image->readonly && image->format != IMAGE_FORMAT_RAW && !engine_submit(engine, &req))
+        (void)engine_drain(engine, -1);
 }

@@ -11,9 +11,9 @@
 int disk_image_init(struct image *image, const struct machine_disk *config, struct error *err);
 
 /*
- * At the end, when no request is left and the loop's thread has ended: has what the image still
- * keeps in memory written to its file, by a thread of the engine. Whether that came to an end.
+ * At the end, on the loop's thread, when no request is left: has what the image still keeps in
+ * memory written to its file, by a thread of the engine, and waits for it.
  */
-bool disk_image_save(struct image *image, struct engine *engine);
+void disk_image_save(struct image *image, struct engine *engine);
 
 #endif

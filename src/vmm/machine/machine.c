@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define DISK_SETTLE_NS      (500 * NSEC_PER_MSEC)
+#define IMAGE_SAVE_NS       (5 * NSEC_PER_SEC)
 #define DEVICE_POLL_NS      NSEC_PER_MSEC
 #define TRIPLE_FAULT_WINDOW (60 * NSEC_PER_SEC)
 #define TRIPLE_FAULT_MAX    5
@@ -111,6 +113,8 @@ static void enter_paused(struct machine *m)
     log_info("machine", "paused");
     if (m->button_wanted)
         enter_running(m);
+    else
+        io_error_take_event(m); /* that which it was paused for may be over */
 }
 
 /* Everything stands still and is reset: start over. */
@@ -149,6 +153,17 @@ static void poll_devices(struct loop_timer *timer)
     }
 }
 
+static int await_threads(struct machine *m, struct error *err)
+{
+    int r = vcpu_group_check(&m->vcpus, err);
+    for (unsigned i = 0; r == 0 && i < m->io_count; i++) {
+        r = io_thread_await_start(&m->io[i].thread, err);
+        if (r == 0 && m->io[i].pool != NULL)
+            r = engine_await_start(m->io[i].pool, err);
+    }
+    return r;
+}
+
 static void all_parked(struct loop_work *work)
 {
     struct machine *m = container_of(work, struct machine, parked_work);
@@ -156,8 +171,7 @@ static void all_parked(struct loop_work *work)
     switch (m->state) {
     case MACHINE_STARTING:
         /* No guest instruction before every thread has its sandbox. */
-        if (io_thread_await_start(&m->io, &err) < 0 || vcpu_group_check(&m->vcpus, &err) < 0 ||
-            machine_devices_await_start(&m->devices, &err) < 0) {
+        if (await_threads(m, &err) < 0) {
             machine_end(m, MACHINE_EXIT_INTERNAL, "StartFailed", "%s", err.text);
             return;
         }
@@ -185,10 +199,12 @@ int machine_pause(struct machine *m, uint64_t token, struct error *err)
     switch (m->state) {
     case MACHINE_RUNNING:
         m->state = MACHINE_PAUSING;
+        m->pause_reason = MACHINE_PAUSE_REQUEST;
         m->pause_token = token;
         vcpu_group_park(&m->vcpus);
         return CONTROL_PENDING;
     case MACHINE_PAUSED:
+        m->pause_reason = MACHINE_PAUSE_REQUEST;
         return 0;
     default:
         return error_set(err, EBUSY, "the machine is %s; try again in a moment",
@@ -200,6 +216,8 @@ int machine_resume(struct machine *m, struct error *err)
 {
     switch (m->state) {
     case MACHINE_PAUSED:
+        m->pause_reason = MACHINE_PAUSE_REQUEST;
+        io_error_retry(m);
         enter_running(m);
         log_info("machine", "resumed");
         return 0;
@@ -280,6 +298,8 @@ static void take_events(struct loop_work *work)
         take_triple_fault(m);
     if (events & MACHINE_EVENT_RESET)
         take_reboot(m);
+    if (events & MACHINE_EVENT_DISK)
+        io_error_take_event(m);
 }
 
 static void grace_over(struct loop_timer *timer)
@@ -349,12 +369,6 @@ static const struct vcpu_ops vcpu_ops = {
     .triple_fault = vcpu_triple_fault,
     .crashed = vcpu_crashed,
 };
-
-static int io_thread_started(void *ctx, struct error *err)
-{
-    struct machine *m = ctx;
-    return sandbox_thread(SANDBOX_IO, m->config->sandbox, err);
-}
 
 /* Main thread again. */
 
@@ -469,10 +483,13 @@ int machine_create(struct machine *m, const struct machine_config *config, struc
     m->device_poll = LOOP_TIMER_INIT(poll_devices);
     m->grace = LOOP_TIMER_INIT(grace_over);
     m->signals = LOOP_SOURCE_INIT(take_signal);
+    io_error_init(&m->io_error);
 
     int r = loop_init(&m->loop, err);
-    if (r == 0)
-        r = io_thread_init(&m->io, "io0", io_thread_started, m, err);
+    while (r == 0 && m->io_count < config->io_threads) {
+        r = machine_io_init(&m->io[m->io_count], m, m->io_count, err);
+        m->io_count += r == 0;
+    }
     if (r == 0)
         r = create_vm(m, err);
     if (r == 0)
@@ -505,10 +522,31 @@ static void refuse_pending(struct machine *m)
     m->pause_token = m->reset_token = 0;
 }
 
+/* Waits a moment for what the disks are busy with, longer where an image has to be completed. */
+static void stop_io(struct machine *m)
+{
+    uint64_t deadline = clock_now_ns() + DISK_SETTLE_NS;
+    for (unsigned i = 0; i < m->config->disk_count; i++) {
+        const struct machine_disk *disk = &m->config->disk[i];
+        if (disk->format != MACHINE_DISK_RAW && !disk->readonly) {
+            deadline += IMAGE_SAVE_NS;
+            break;
+        }
+    }
+    for (unsigned i = 0; i < m->io_count; i++)
+        io_thread_stop(&m->io[i].thread);
+    for (unsigned i = 0; i < m->io_count; i++) {
+        if (!io_thread_join(&m->io[i].thread, deadline))
+            m->io_in_flight = true;
+    }
+}
+
 int machine_run(struct machine *m, int signal_fd, struct error *err)
 {
     struct boot_entry entry;
-    int r = io_thread_start(&m->io, err);
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < m->io_count; i++)
+        r = io_thread_start(&m->io[i].thread, err);
     if (r == 0)
         r = vcpu_group_start(&m->vcpus, err);
     if (r == 0)
@@ -528,7 +566,7 @@ int machine_run(struct machine *m, int signal_fd, struct error *err)
         r = 0;
     }
     vcpu_group_stop(&m->vcpus);
-    io_thread_stop(&m->io);
+    stop_io(m);
     if (m->console != NULL)
         console_flush(m->console, CONSOLE_FLUSH_MS);
     if (m->control != NULL) {
@@ -541,7 +579,7 @@ int machine_run(struct machine *m, int signal_fd, struct error *err)
 
 bool machine_settle(struct machine *m)
 {
-    return machine_devices_settle(&m->devices);
+    return !m->io_in_flight;
 }
 
 void machine_destroy(struct machine *m)
@@ -555,6 +593,7 @@ void machine_destroy(struct machine *m)
     if (m->vm_fd >= 0)
         close(m->vm_fd);
     machine_memory_unmap(&m->memory);
-    io_thread_done(&m->io);
+    for (unsigned i = 0; i < m->io_count; i++)
+        machine_io_done(&m->io[i]);
     loop_done(&m->loop);
 }

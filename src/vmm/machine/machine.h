@@ -23,8 +23,9 @@
 #include "../control/control.h"
 #include "../control/terminal.h"
 #include "devices.h"
-#include "io_thread.h"
+#include "io_error.h"
 #include "irq.h"
+#include "machine_io.h"
 #include "memory.h"
 #include "vcpu.h"
 
@@ -44,6 +45,13 @@ enum machine_state {
 #define MACHINE_EVENT_CRASH        (1u << 3)
 #define MACHINE_EVENT_TRIPLE_FAULT (1u << 4)
 #define MACHINE_EVENT_DEBUG_EXIT   (1u << 5)
+#define MACHINE_EVENT_DISK         (1u << 6) /* io_error.h */
+
+/* Why it is paused, or shall be. */
+enum machine_pause {
+    MACHINE_PAUSE_REQUEST,
+    MACHINE_PAUSE_IO_ERROR, /* a disk's error policy; ends by itself when the disk recovers */
+};
 
 /* Process exit codes, as vmm(1) documents them. */
 enum machine_exit {
@@ -61,8 +69,10 @@ struct machine_result {
 
 struct machine {
     const struct machine_config *config;
-    struct loop loop; /* the main loop */
-    struct io_thread io;
+    struct loop loop;                     /* the main loop */
+    struct machine_io io[MACHINE_IO_MAX]; /* config->io_threads of them */
+    unsigned io_count;                    /* initialised */
+    bool io_in_flight;                    /* at the end: some thread is busy with a disk */
     struct machine_memory memory;
     int vm_fd;
     struct irq_controller irq;
@@ -73,6 +83,7 @@ struct machine {
     struct terminal terminal;
 
     enum machine_state state;
+    enum machine_pause pause_reason;
     bool pause_after_reset;
     uint64_t pause_token, reset_token; /* control requests that wait; 0: none */
     unsigned triple_faults;            /* since triple_fault_since_ns */
@@ -89,6 +100,7 @@ struct machine {
     struct loop_work events_work, parked_work;
     struct loop_timer device_poll, grace;
     struct loop_source signals;
+    struct io_error io_error;
     struct machine_result result;
 };
 

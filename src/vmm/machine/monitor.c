@@ -47,6 +47,7 @@ static int read_config(int fd, struct error *err)
     }
     if (config.cpus < 1 || config.cpus > MACHINE_CPU_MAX || config.disk_count > MACHINE_DISK_MAX ||
         config.net_count > MACHINE_NET_MAX || config.keep_fd_count > MACHINE_KEEP_MAX ||
+        config.io_threads < 1 || config.io_threads > MACHINE_IO_MAX ||
         memchr(config.cmdline, 0, sizeof(config.cmdline)) == NULL)
         return error_set(err, EINVAL, "the machine configuration is inconsistent");
     return 0;

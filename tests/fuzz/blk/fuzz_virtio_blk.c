@@ -23,7 +23,7 @@
 /* ---- an image in memory ---- */
 
 static uint8_t *disk;
-static bool answer_at_once;
+static bool answer_at_once, failing;
 
 static ssize_t memory_read(struct image *img, const struct iovec *iov, unsigned count,
                            uint64_t offset, bool nowait)
@@ -31,6 +31,8 @@ static ssize_t memory_read(struct image *img, const struct iovec *iov, unsigned 
     (void)img;
     if (nowait && !answer_at_once)
         return -EAGAIN;
+    if (failing)
+        return -EIO;
     if (offset >= DISK_SIZE)
         return 0;
     size_t len = iov_length(iov, count);
@@ -45,7 +47,7 @@ static ssize_t memory_write(struct image *img, const struct iovec *iov, unsigned
     (void)img;
     if (nowait && !answer_at_once)
         return -EAGAIN;
-    if (offset >= DISK_SIZE)
+    if (failing || offset >= DISK_SIZE)
         return -ENOSPC;
     size_t len = iov_length(iov, count);
     if (len > DISK_SIZE - offset)
@@ -56,7 +58,7 @@ static ssize_t memory_write(struct image *img, const struct iovec *iov, unsigned
 static int memory_flush(struct image *img)
 {
     (void)img;
-    return 0;
+    return failing ? -EIO : 0;
 }
 
 static int memory_range(struct image *img, uint64_t offset, uint64_t len)
@@ -93,10 +95,7 @@ static void deferred_submit(struct engine *engine, struct engine_request *req)
     deferred = req;
 }
 
-static void deferred_kick(struct engine *engine)
-{
-    (void)engine;
-}
+static void deferred_kick(struct engine *engine);
 
 static const struct engine_ops deferred_ops;
 static struct engine engine = {.ops = &deferred_ops};
@@ -117,15 +116,17 @@ static bool run_deferred(unsigned skip)
     return true;
 }
 
-static void deferred_wait(struct engine *e, int timeout_ms)
+static bool at_end; /* the device waits for what is in flight */
+
+static void deferred_kick(struct engine *e)
 {
     (void)e;
-    (void)timeout_ms;
-    run_deferred(0);
+    while (at_end && run_deferred(0))
+        ;
 }
 
 static const struct engine_ops deferred_ops = {
-    .name = "deferred", .submit = deferred_submit, .kick = deferred_kick, .wait = deferred_wait};
+    .name = "deferred", .submit = deferred_submit, .kick = deferred_kick};
 
 /* ---- input ---- */
 
@@ -250,6 +251,10 @@ static void command(void)
 {
     uint32_t head, len;
     switch (take(1) % 16) {
+    case 7:
+        failing = !failing;
+        virtio_blk_retry(&blk);
+        break;
     case 8:
         vkit_desc_write(&kit, 0, (uint16_t)(take(1) % VIRTIO_BLK_QUEUE_SIZE), take(4),
                         (uint32_t)take(4), (uint16_t)take(1), (uint16_t)take(2));
@@ -317,7 +322,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     atomic_store(&img.nowait_write, align == 1);
     pthread_rwlock_init(&img.rmw_lock, NULL);
     answer_at_once = (options & 8) != 0;
-    struct virtio_blk_options o = {.name = "fuzz", .image = &img, .engine = &engine, .serial = "s"};
+    failing = false;
+    struct virtio_blk_options o = {.name = "fuzz",
+                                   .image = &img,
+                                   .engine = &engine,
+                                   .serial = "s",
+                                   .error_policy =
+                                       (enum virtio_blk_error_policy)(options >> 5 & 3)};
     if (virtio_blk_init(&blk, &o, &kit.mem, &kit.loop, NULL) < 0)
         abort();
     vkit_attach(&kit, &blk.dev);
@@ -328,7 +339,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vkit_run(&kit);
     if ((options & 16) == 0)
         restart();
+    at_end = true;
     virtio_blk_done(&blk);
+    at_end = false;
     if (deferred != NULL || engine.in_flight != 0)
         abort();
     pthread_rwlock_destroy(&img.rmw_lock);

@@ -26,6 +26,7 @@ SLOW = 120  # seconds: every system call stops twice
 MIB = 1 << 20
 SUITES = "pci-bus,pci,virtio,blk,net,rng,console,balloon,irq,hostile-register"
 ACCEPTED = HERE / "coverage-accept.txt"
+IO_URING_RULE = "io io_uring_enter ANY"
 BLOCK_DEVICE_RULES = ["worker ioctl EQ(1, BLKDISCARD)", "worker ioctl EQ(1, BLKZEROOUT)"]
 
 
@@ -63,6 +64,11 @@ class Coverage(unittest.TestCase):
         net = "--net", "tap=tap0,mac=52:54:00:70:76:01"
         self.suites(self.make_disk(), *net, "--cpus", "2", extra="ip=10.77.0.2 peer=10.77.0.1")
         self.suites(self.make_disk(), "--memory-backing", "memfd", suites="balloon")
+        for io in ("io_uring", "aio"):
+            self.suites(f"{self.make_disk()},cache=none,io={io}", suites="blk")
+        if "io_uring        there" not in subprocess.run([lib.VMM, "check"], capture_output=True, text=True,
+                                                         check=False, timeout=SLOW).stdout:
+            self.out_of_reach.append(IO_URING_RULE)
         with self.loop_device() as device:
             self.suites(device, suites="blk")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Disks that misbehave under a running guest: it gets I/O errors, the process stays."""
+"""Disks under a running guest: the ways to reach a file, and what becomes of one that misbehaves. The process stays."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import lib  # noqa: E402
-from lib import Vmm  # noqa: E402
+from lib import Vmm, proc_status  # noqa: E402
 
 MIB = 1 << 20
 
@@ -137,6 +137,104 @@ class Disks(unittest.TestCase):
         vmm.console.expect("bench-begin")
         vmm.call("stop")
         vmm.expect_end(0, "Stopped")
+
+    def check_engine(self, options, expected):
+        disk = self.make_disk()
+        for operation in ("write", "randread"):
+            vmm = Vmm(self, "--log-level", "debug", "--disk", f"path={disk},format=raw{options}", kernel=lib.PAYLOAD,
+                      cmdline=bench(operation))
+            requests, errors = self.figures(vmm)
+            self.assertGreater(requests, 20)
+            self.assertEqual(errors, 0)
+            vmm.expect_end(1, "DebugExit")
+            self.assertRegex(vmm.log.text(), expected)
+        self.assertGreater(disk.stat().st_blocks, 0)
+
+    def test_engines(self):
+        """Where the kernel does not offer an interface, threads do its work."""
+        for options, expected in ((",cache=none", "disks use (io_uring|aio|threads: )"),
+                                  (",cache=none,io=io_uring", "disks use (io_uring|threads: )"),
+                                  (",io=native", "disks use (io_uring|aio|threads: )"),
+                                  (",cache=none,io=aio", "disks use (aio|threads: )"),
+                                  (",cache=none,io=threads", "guest started"),
+                                  (",cache=writethrough", "guest started")):
+            with self.subTest(options):
+                self.check_engine(options, expected)
+
+    def test_killed_machine_leaves_no_lock(self):
+        disk = self.make_disk()
+        for _ in range(3):
+            vmm = self.run_bench(disk, "write", ",cache=none", seconds=60)
+            vmm.console.expect("bench-begin")
+            vmm.process.kill()
+            vmm.process.wait()
+
+    def wait_for_error(self, vmm, message):
+        status = lib.wait_until(lambda: (s := vmm.call("status"))["state"] == "paused" and s, what="the pause")
+        self.assertEqual((status["pauseReason"], status["pauseDisk"]), ("IOError", "disk0"))
+        self.assertEqual(status["pauseMessage"], message)
+
+    def test_error_policy_stop_waits_for_space(self):
+        for policy in ("stop", "enospace"):
+            with self.subTest(policy):
+                folder = self.make_small_file_system(4 * MIB)
+                vmm = self.run_bench(self.make_disk(folder=folder), "write", f",error-policy={policy}")
+                self.wait_for_error(vmm, "No space left on device")
+                vmm.call("resume")  # too early: it comes back
+                self.wait_for_error(vmm, "No space left on device")
+                subprocess.run(["mount", "-o", f"remount,size={100 * MIB}", folder], check=True, timeout=lib.DEADLINE)
+                self.assertEqual(self.figures(vmm)[1], 0, "the guest saw nothing of it")
+                vmm.expect_end(1, "DebugExit")
+
+    def test_error_policy_stop_waits_for_resume(self):
+        disk = self.make_disk()
+        vmm = self.run_bench(disk, "read", ",error-policy=stop", seconds=2)
+        vmm.console.expect("bench-begin")
+        os.truncate(disk, MIB)
+        self.wait_for_error(vmm, "Input/output error")
+        os.truncate(disk, 64 * MIB)
+        self.assertEqual(vmm.call("status")["state"], "paused")
+        vmm.call("resume")
+        self.assertEqual(self.figures(vmm)[1], 0)
+        vmm.expect_end(1, "DebugExit")
+
+    def test_reset_and_end_while_stopped(self):
+        vmm = self.run_bench(self.make_disk(folder=self.make_small_file_system(4 * MIB)), "write", ",error-policy=stop",
+                             seconds=60)
+        self.wait_for_error(vmm, "No space left on device")
+        vmm.call("reset")
+        self.wait_for_error(vmm, "No space left on device")
+        self.assertEqual(vmm.call("status")["resets"], 1)
+        vmm.call("stop")
+        vmm.expect_end(0, "Stopped")
+
+    def test_error_policy_ignore(self):
+        vmm = self.run_bench(self.make_disk(folder=self.make_small_file_system(4 * MIB)), "write",
+                             ",error-policy=ignore")
+        vmm.console.expect("bench-begin")
+        lib.wait_until(lambda: vmm.call("metrics")["disks"][0]["errors"] > 0, what="an I/O error")
+        self.assertEqual(self.figures(vmm)[1], 0)
+        vmm.expect_end(1, "DebugExit")
+
+    def test_limits(self):
+        """Ten at once, then a hundred a second; the last eight in flight come on top."""
+        vmm = self.run_bench(self.make_disk(), "read", ",iops=100,iops-burst=10", seconds=2)
+        requests, errors = self.figures(vmm)
+        self.assertEqual(errors, 0)
+        self.assertLess(requests, 240)
+        self.assertGreater(requests, 100)
+        vmm.expect_end(1, "DebugExit")
+
+    def test_dedicated_threads(self):
+        disks = [word for _ in range(2)
+                 for word in ("--disk", f"path={self.make_disk()},format=raw,queues=2,dedicated-io-thread")]
+        vmm = Vmm(self, "--cpus", "2", *disks, kernel=lib.PAYLOAD, cmdline=bench("write"))
+        vmm.console.expect("bench-begin")
+        names = {proc_status(vmm.pid, thread)["Name"] for thread in vmm.threads()}
+        self.assertLessEqual({"io0", "io1", "io2", "blk1-0", "blk2-0"}, names)
+        self.assertNotIn("blk0", names)
+        self.assertEqual(self.figures(vmm)[1], 0)
+        vmm.expect_end(1, "DebugExit")
 
 
 if __name__ == "__main__":

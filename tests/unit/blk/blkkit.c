@@ -13,6 +13,7 @@ struct image img;
 struct engine *engine;
 char disk_path[64];
 uint8_t *shadow;
+struct virtio_blk_options disk_options;
 static struct error err;
 
 /* --- an image that a test can hold, fail and watch -------------------------------------------- */
@@ -88,11 +89,12 @@ void make_device(bool readonly, unsigned queues)
     make_image(readonly);
     struct engine_pool_config pool = {.name = "io-blk"};
     ck_assert_int_eq(engine_open_pool(&pool, &kit.loop, &engine, &err), 0);
-    struct virtio_blk_options options = {.name = "disk0",
-                                         .image = &img,
-                                         .engine = engine,
-                                         .serial = "serial-0123456789",
-                                         .num_queues = queues};
+    struct virtio_blk_options options = disk_options;
+    options.name = "disk0";
+    options.image = &img;
+    options.engine = engine;
+    options.serial = "serial-0123456789";
+    options.num_queues = queues;
     ck_assert_int_eq(virtio_blk_init(&blk, &options, &kit.mem, &kit.loop, &err), 0);
     vkit_attach(&kit, virtio_blk_device(&blk));
 }
@@ -113,6 +115,7 @@ void teardown(void)
     vkit_done(&kit);
     unlink(disk_path);
     free(shadow);
+    disk_options = (struct virtio_blk_options){.name = NULL};
 }
 
 /* --- requests --------------------------------------------------------------------------------- */

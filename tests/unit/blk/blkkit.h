@@ -31,6 +31,9 @@ extern uint8_t *shadow; /* DISK_SIZE bytes: what the disk should hold */
 
 /* ---- fixtures ---- */
 
+extern struct virtio_blk_options
+    disk_options; /* what make_device() shall not choose; until teardown */
+
 /* A device that is not started. */
 void make_device(bool readonly, unsigned queues);
 
@@ -77,5 +80,9 @@ void expect_disk(uint64_t offset, uint64_t len);
 /* ---- test_blk_flight.c ---- */
 
 void add_flight_tests(Suite *s);
+
+/* ---- test_blk_policy.c ---- */
+
+void add_policy_tests(Suite *s);
 
 #endif

@@ -409,5 +409,6 @@ int main(void)
     tcase_add_test(t, test_bad_options);
     tcase_add_test(add_case(s, "readonly", setup_readonly), test_readonly);
     add_flight_tests(s);
+    add_policy_tests(s);
     return run_suite(s);
 }

@@ -96,6 +96,44 @@ START_TEST(disk_is_described)
 }
 END_TEST
 
+/* What a manifest without a cache mode gets, and that its flags arrive. */
+START_TEST(disk_tuning)
+{
+    make_file("a", 1 << 20);
+    make_file("b", 1 << 20);
+    struct plan_disk *disk = add_disk("a");
+    plan_set_cache(disk, DISK_CACHE_UNSET);
+    disk->tuning = (struct disk_tuning){.io = MACHINE_DISK_IO_THREADS,
+                                        .error_policy = MACHINE_ERROR_STOP,
+                                        .queues = 4,
+                                        .iops = 1,
+                                        .iops_burst = 2,
+                                        .bps = 3,
+                                        .bps_burst = 4};
+    disk->io_thread = 5;
+    disk->discard_granularity = 8192;
+    disk->match_volume = true;
+    plan_set_cache(add_disk("b"), DISK_CACHE_WRITETHROUGH);
+    plan.io_threads = 6;
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    const struct machine_disk *d = config.disk;
+    ck_assert_uint_eq(config.io_threads, 6);
+    ck_assert_int_eq(d[0].direct, (fcntl(d[0].fd, F_GETFL) & O_DIRECT) != 0);
+    ck_assert_int_eq(d[0].writethrough, !d[0].direct);
+    ck_assert_uint_eq(d[0].io, MACHINE_DISK_IO_THREADS);
+    ck_assert_uint_eq(d[0].error_policy, MACHINE_ERROR_STOP);
+    ck_assert_uint_eq(d[0].num_queues, 4);
+    ck_assert_uint_eq(d[0].io_thread, 5);
+    ck_assert_uint_eq(d[0].discard_granularity, 8192);
+    ck_assert(d[0].iops == 1 && d[0].iops_burst == 2 && d[0].bps == 3 && d[0].bps_burst == 4);
+    struct statvfs fs;
+    ck_assert_int_eq(statvfs(".", &fs), 0);
+    ck_assert_uint_eq(d[0].logical_block_size, fs.f_bsize);
+    ck_assert_uint_eq(d[0].physical_block_size, fs.f_bsize);
+    ck_assert(!d[1].direct && d[1].writethrough);
+}
+END_TEST
+
 START_TEST(disk_mistakes)
 {
     add_disk("none");
@@ -383,6 +421,7 @@ int main(void)
     TCase *tc = tcase_create("open");
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, disk_is_described);
+    tcase_add_test(tc, disk_tuning);
     tcase_add_test(tc, disk_mistakes);
     tcase_add_test(tc, disk_has_one_writer);
     tcase_add_test(tc, missing_disk_is_made_once);

@@ -90,13 +90,41 @@ START_TEST(disks)
                      0);
     ck_assert_uint_eq(o.disk_count, 3);
     ck_assert_str_eq(o.disk[0].path, "a");
-    ck_assert(!o.disk[0].readonly && !o.disk[0].direct && !o.disk[0].has_discard);
+    ck_assert(!o.disk[0].readonly && o.disk[0].tuning.cache == DISK_CACHE_UNSET &&
+              !o.disk[0].has_discard);
     ck_assert_str_eq(o.disk[1].path, "b,c=d");
     ck_assert_str_eq(o.disk[1].serial, "s1");
     ck_assert_str_eq(o.disk[1].name, "data");
-    ck_assert(o.disk[1].readonly && o.disk[1].direct);
+    ck_assert(o.disk[1].readonly && o.disk[1].tuning.cache == DISK_CACHE_NONE);
     ck_assert(o.disk[1].has_discard && !o.disk[1].discard);
     ck_assert_str_eq(o.disk[2].name, "root");
+}
+END_TEST
+
+START_TEST(disk_tuning)
+{
+    struct run_options o;
+    struct positionals words;
+    struct error err;
+    ck_assert_int_eq(parse("--disk|path=a,format=raw,cache=writethrough,io=native,queues=3,"
+                           "error-policy=enospace,dedicated-io-thread,iops=1k,iops-burst=5000,"
+                           "bps=10Mi,bps-burst=1Mi|--disk|path=b,format=raw,direct=off,io=threads",
+                           &o, &words, &err),
+                     0);
+    const struct disk_tuning *t = &o.disk[0].tuning;
+    ck_assert_int_eq(t->cache, DISK_CACHE_WRITETHROUGH);
+    ck_assert_int_eq(t->io, MACHINE_DISK_IO_NATIVE);
+    ck_assert_uint_eq(t->queues, 3);
+    ck_assert(t->has_error_policy && t->error_policy == MACHINE_ERROR_ENOSPACE);
+    ck_assert(t->dedicated_io_thread);
+    ck_assert_uint_eq(t->iops, 1000);
+    ck_assert_uint_eq(t->iops_burst, 5000);
+    ck_assert_uint_eq(t->bps, 10 << 20);
+    ck_assert_uint_eq(t->bps_burst, 1 << 20);
+    t = &o.disk[1].tuning;
+    ck_assert_int_eq(t->cache, DISK_CACHE_UNSET);
+    ck_assert_int_eq(t->io, MACHINE_DISK_IO_THREADS);
+    ck_assert(!t->has_error_policy && !t->dedicated_io_thread && t->queues == 0);
 }
 END_TEST
 
@@ -148,6 +176,17 @@ static const char *const mistakes[][2] = {
     {"--kernel", "--kernel needs a value: --kernel FILE"},
     {"--kernel=", "--kernel: the value is empty"},
     {"--no-rng=1", "--no-rng takes no value"},
+    {"--disk|path=a,format=raw,cache=unsafe",
+     "cache: 'unsafe' is not one of none, writethrough, writeback"},
+    {"--disk|path=a,format=raw,io=x", "io: 'x' is not one of native, threads, io_uring, aio"},
+    {"--disk|path=a,format=raw,queues=9", "queues: '9' is not a number from 1 to 8"},
+    {"--disk|path=a,format=raw,error-policy=x", "not one of report, stop, enospace, ignore"},
+    {"--disk|path=a,format=raw,iops=0", "iops: '0' is not from 1 to 1Ti"},
+    {"--disk|path=a,format=raw,bps", "bps needs a value: bps=..."},
+    {"--disk|path=a,format=raw,bps=2Ti", "bps: '2Ti' is not from 1 to 1Ti"},
+    {"--disk|path=a,format=raw,iops-burst=5", "add iops=N"},
+    {"--disk|path=a,format=raw,bps-burst=5", "add bps=N"},
+    {"--disk|path=a,format=raw,chace=none", "did you mean 'cache'?"},
     {"--cpus|0", "--cpus: '0' is not a number from 1 to 64"},
     {"--cpus|65", "from 1 to 64"},
     {"--cpus|+1", "'+1' is not a number"},
@@ -255,6 +294,7 @@ int main(void)
     tcase_add_test(tc, everything_said);
     tcase_add_test(tc, disks);
     tcase_add_test(tc, layers);
+    tcase_add_test(tc, disk_tuning);
     tcase_add_test(tc, nets);
     tcase_add_loop_test(tc, each_mistake_is_told, 0, sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(tc, devices_are_bounded);
