@@ -137,7 +137,7 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
         .untrusted = is_untrusted(disk),
         .holder = plan->holder,
     };
-    struct image_file file;
+    struct image_file file = {.fd = -1};
     int r = image_file_open(disk->path, &options, &file, err);
     if (r == -EINVAL && disk->try_direct) {
         options.direct = false;

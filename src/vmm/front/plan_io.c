@@ -50,11 +50,12 @@ static void assign_threads(struct plan *plan)
     if (plan->io_policy == PLAN_IO_NONE && dedicated == 0)
         return;
     unsigned automatic = count_automatic(plan, dedicated);
+    unsigned turn = automatic > 0 ? automatic : 1;
     unsigned next_automatic = 0, next_dedicated = automatic;
     for (unsigned i = 0; i < plan->disk_count; i++) {
         struct plan_disk *disk = &plan->disk[i];
-        unsigned n = !pool && disk->tuning.dedicated_io_thread ? next_dedicated++
-                                                               : next_automatic++ % automatic;
+        unsigned n =
+            !pool && disk->tuning.dedicated_io_thread ? next_dedicated++ : next_automatic++ % turn;
         disk->io_thread = 1 + n % THREADS_MAX;
         if (disk->io_thread >= plan->io_threads)
             plan->io_threads = disk->io_thread + 1;
