@@ -260,7 +260,7 @@ START_TEST(nothing_keeps_the_file_locked)
     start(&flight[0], ENGINE_READ, 0, 4096, 0, false);
     ck_assert(engine_drain(engine, 10000));
     char again[sizeof(path)];
-    strcpy(again, path);
+    snprintf(again, sizeof(again), "%s", path);
     cleanup_close int fd = open(again, O_RDWR | O_CLOEXEC);
     teardown();
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
