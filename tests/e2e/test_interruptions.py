@@ -296,10 +296,10 @@ class Interruptions(lib.Case):
         """No node offers what a machine needs: the scheduler says what, and the machine starts when one does."""
         def offered():
             node, = json.loads(lib.kubectl("get", "nodes", "-o", "json").stdout)["items"]
-            return int(node["status"]["allocatable"]["devices.kubevirt.io/kvm"])
+            return node["status"]["allocatable"]["devices.kubevirt.io/kvm"]
         self.addCleanup(self.choose_nodes_of_plugin, {"there-is": None})
         self.choose_nodes_of_plugin({"there-is": "none"})
-        lib.wait_until(lambda: offered() == 0, what="a node without KVM")
+        lib.wait_until(lambda: offered() == "0", what="a node without KVM")
         self.apply(lib.machine("slow"))
         self.wait_printable("slow", "ErrorUnschedulable")
         self.assert_condition(self.get("vmi", "slow"), "PodScheduled", "False", "Unschedulable", "0/1 nodes")
