@@ -537,6 +537,26 @@ START_TEST(test_host_disk)
 }
 END_TEST
 
+static uint64_t overhead_with(const char *volumes)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    tree_put(tree_need_object(vmi, "spec"), "volumes", kit_yaml(volumes));
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    return strtoull(kit_text(pod, "metadata.annotations.\"kubevirt.io/memory-overhead-bytes\""),
+                    NULL, 10);
+}
+
+/* The tables of an overlay are memory of the machine's, too. */
+START_TEST(test_overlay_memory)
+{
+    uint64_t plain = overhead_with("[{name: a, emptyDisk: {capacity: 1Mi}}]");
+    ck_assert_uint_ge(overhead_with("[{name: a, containerDisk: {image: x}}]"), plain + (4 << 20));
+    ck_assert_uint_ge(
+        overhead_with("[{name: a, ephemeral: {persistentVolumeClaim: {claimName: b}}}]"),
+        plain + (4 << 20));
+}
+END_TEST
+
 /* KubeVirt's 50M beside what is asked for. */
 START_TEST(test_ephemeral_storage)
 {
@@ -649,6 +669,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_host_disk_check, 0, ARRAY_SIZE(host_disks));
     tcase_add_test(tcase, test_host_disk);
     tcase_add_test(tcase, test_ephemeral_storage);
+    tcase_add_test(tcase, test_overlay_memory);
     tcase_add_loop_test(tcase, test_warned, 0, sizeof(warned) / sizeof(warned[0]));
     tcase_add_test(tcase, test_too_large);
     tcase_add_test(tcase, test_network_flags);
