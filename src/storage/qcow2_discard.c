@@ -145,6 +145,8 @@ int qcow2_write_zeroes(struct image *img, uint64_t offset, uint64_t len, bool un
     int r = check_range(img, offset, len);
     if (r < 0)
         return r;
+    if (((offset | len) & (img->geometry.offset_align - 1)) != 0)
+        return -EOPNOTSUPP; /* direct I/O: the caller has a buffer for parts of blocks */
     whole_clusters(q, offset, len, &first, &end);
     if (first == end || !can_clear(q))
         return write_zero_data(q, offset, len);

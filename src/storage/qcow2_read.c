@@ -87,7 +87,7 @@ ssize_t qcow2_read(struct image *img, const struct iovec *iov, unsigned count, u
     struct iovec part[QCOW2_IOV_MAX];
     struct qcow2_extent e;
     uint64_t len, size = img->geometry.size;
-    unsigned phase;
+    unsigned phase = 0;
     if (offset >= size)
         return -EINVAL;
     count = qcow2_iov_slice(iov, count, size - offset, part, QCOW2_IOV_MAX, &len);

@@ -311,7 +311,7 @@ static int find_start(struct qcow2 *q, uint64_t *ret_first)
 int qcow2_alloc(struct qcow2 *q, uint64_t want, uint64_t *ret_first, uint64_t *ret_count,
                 bool *ret_fresh)
 {
-    uint64_t first, count = 0, ignored;
+    uint64_t first = 0, count = 0, ignored;
     int r = find_start(q, &first);
     if (r < 0)
         return r;

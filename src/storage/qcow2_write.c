@@ -306,7 +306,7 @@ ssize_t qcow2_write(struct image *img, const struct iovec *iov, unsigned count, 
     count = qcow2_iov_slice(iov, count, img->geometry.size - offset, part, QCOW2_IOV_MAX, &len);
     for (;;) {
         struct qcow2_extent e;
-        unsigned phase;
+        unsigned phase = 0;
         int r = find_in_place(q, offset, len, nowait, &e, &phase);
         if (r == 0) {
             count = qcow2_iov_slice(part, count, e.len, part, QCOW2_IOV_MAX, &len);

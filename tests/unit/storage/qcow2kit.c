@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See qcow2kit.h. */
 #include "qcow2kit.h"
+#include "blockio.h"
 #include <check.h>
 #include <fcntl.h>
 #include <podvisor/cleanup.h>
@@ -101,30 +102,32 @@ static unsigned cut(uint8_t *buf, uint64_t len, struct iovec *iov)
     return n;
 }
 
+static int transfer(struct image *img, enum engine_op op, uint64_t offset, uint8_t *buf,
+                    uint64_t len)
+{
+    static _Thread_local struct blockio_bounce bounce; /* ends with the process */
+    if (bounce.buf == NULL)
+        ck_assert_int_eq(blockio_bounce_init(&bounce, NULL), 0);
+    struct iovec iov[PARTS];
+    struct engine_request req = {.image = img, .op = op, .iov = iov, .offset = offset, .len = len};
+    req.iov_count = buf != NULL ? cut(buf, len, iov) : 0;
+    req.unmap = (offset & 1024) != 0;
+    return blockio_run(&req, &bounce);
+}
+
 int kit_read(struct image *img, uint64_t offset, void *buf, uint64_t len)
 {
-    for (uint64_t done = 0; done < len;) {
-        struct iovec iov[PARTS];
-        unsigned count = cut((uint8_t *)buf + done, len - done, iov);
-        ssize_t n = img->ops->read(img, iov, count, offset + done, false);
-        if (n <= 0)
-            return n < 0 ? (int)n : -EIO;
-        done += (uint64_t)n;
-    }
-    return 0;
+    return transfer(img, ENGINE_READ, offset, buf, len);
 }
 
 int kit_write(struct image *img, uint64_t offset, const void *buf, uint64_t len)
 {
-    for (uint64_t done = 0; done < len;) {
-        struct iovec iov[PARTS];
-        unsigned count = cut((uint8_t *)(uintptr_t)buf + done, len - done, iov);
-        ssize_t n = img->ops->write(img, iov, count, offset + done, false);
-        if (n <= 0)
-            return n < 0 ? (int)n : -EIO;
-        done += (uint64_t)n;
-    }
-    return 0;
+    return transfer(img, ENGINE_WRITE, offset, (uint8_t *)(uintptr_t)buf, len);
+}
+
+int kit_zero(struct image *img, uint64_t offset, uint64_t len)
+{
+    return transfer(img, ENGINE_WRITE_ZEROES, offset, NULL, len);
 }
 
 uint64_t kit_random(uint64_t *state)

@@ -31,9 +31,10 @@ struct image *kit_try_open(const char *name, enum image_format format, int flags
 /* Closes and frees it, with what is below; what was not flushed may be lost. */
 void kit_close(struct image *img);
 
-/* Whole transfers in several parts. 0 or a negative errno. */
+/* Whole transfers in several parts, as an engine does them. 0 or a negative errno. */
 int kit_read(struct image *img, uint64_t offset, void *buf, uint64_t len);
 int kit_write(struct image *img, uint64_t offset, const void *buf, uint64_t len);
+int kit_zero(struct image *img, uint64_t offset, uint64_t len);
 
 /* The next number of a sequence. */
 uint64_t kit_random(uint64_t *state);

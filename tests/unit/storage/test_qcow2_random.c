@@ -72,7 +72,15 @@ static struct image *open_below(void)
 
 static void open_image(void)
 {
-    img = kit_open("top.qcow2", IMAGE_FORMAT_QCOW2, false, open_below());
+    /* Past the page cache, and not, in turn; file systems in memory cannot. */
+    struct error err = ERROR_INIT;
+    static unsigned turn;
+    int direct = kind->cluster >= 4096 && kind->size % 4096 == 0 && turn++ % 2 == 0 ? O_DIRECT : 0;
+    if (direct != 0 &&
+        kit_status("dd if=top.qcow2 iflag=direct count=1 of=/dev/null 2> io.txt") != 0)
+        direct = 0;
+    img = kit_try_open("top.qcow2", IMAGE_FORMAT_QCOW2, O_RDWR | direct, open_below(), &err);
+    ck_assert_msg(img != NULL, "%s", err.text);
     ck_assert_uint_eq(img->geometry.size, kind->size);
 }
 
@@ -157,8 +165,7 @@ static void do_write(uint64_t offset, uint64_t len)
 static void do_zeroes(uint64_t offset, uint64_t len)
 {
     memset(shadow + offset, 0, len);
-    int r = img->ops->write_zeroes(img, offset, len, below(2) == 0);
-    ck_assert_int_eq(r, 0);
+    ck_assert_int_eq(kit_zero(img, offset, len), 0);
 }
 
 /* Each sector keeps its content, or reads as zeroes. */
