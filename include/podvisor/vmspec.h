@@ -84,7 +84,6 @@ struct vmspec_disk {
     enum vmspec_io io;
     enum vmspec_error_policy error_policy;
     char *serial;                 /* NULL: none; the guest sees its first 20 bytes */
-    char *tag;                    /* NULL: none */
     uint32_t boot_order;          /* 0: none given */
     uint32_t logical_block_size;  /* bytes; 0: default, which is 512 */
     uint32_t physical_block_size; /* bytes; 0: as the logical one */
@@ -171,7 +170,6 @@ struct vmspec_interface {
     uint8_t mac[6];
     enum vmspec_link link;
     uint32_t boot_order;           /* 0: none given */
-    char *tag;                     /* NULL: none */
     VEC(struct vmspec_port) ports; /* masquerade: forward these only; empty: all */
     const cJSON *dhcp_options;     /* in vmspec.object, or NULL */
     char *tap;                     /* a host tap's name, from flags only; else NULL */

@@ -270,7 +270,6 @@ static void read_disk(struct reader *r, const cJSON *obj, const struct json_path
     read_modes(r, &d, obj, path);
     read_block_size(r, &d, obj, path);
     read_boot_order(r, &d, obj, path);
-    d.tag = xstrdup(read_text(obj, "tag"));
     d.shareable = read_flag(obj, "shareable", false);
     d.dedicated_io_thread = read_flag(obj, "dedicatedIOThread", false);
     const struct vmspec_volume *v = &r->spec->volumes.item[volume];

@@ -263,7 +263,6 @@ static void read_interface(struct reader *r, const cJSON *obj, const struct json
     read_state(r, &nic, obj, path);
     read_boot_order(r, &nic, obj, path);
     read_dhcp_options(r, &nic, obj, path);
-    nic.tag = xstrdup(read_text(obj, "tag"));
     struct json_path ports = {.parent = path, .key = "ports"};
     struct json_path element = {.parent = &ports};
     json_for_each (port, json_get(obj, "ports")) {

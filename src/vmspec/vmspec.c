@@ -59,7 +59,6 @@ static void volume_done(struct vmspec_volume *v)
 static void interface_done(struct vmspec_interface *nic)
 {
     free(nic->name);
-    free(nic->tag);
     free(nic->tap);
     for (size_t i = 0; i < nic->ports.count; i++)
         free(nic->ports.item[i].name);
@@ -71,7 +70,6 @@ static void lists_done(struct vmspec *spec)
     for (size_t i = 0; i < spec->disks.count; i++) {
         free(spec->disks.item[i].name);
         free(spec->disks.item[i].serial);
-        free(spec->disks.item[i].tag);
     }
     for (size_t i = 0; i < spec->volumes.count; i++)
         volume_done(&spec->volumes.item[i]);

@@ -249,6 +249,26 @@ class Manifests(FrontCase):
                          ("quiet", False, 3))
         self.assertEqual([d["name"] for d in got["disks"]], ["root", "data", "scratch", "more"])
 
+    def test_cloud_init(self):
+        """Data that is in the manifest becomes a disk; what only a cluster has needs a flag."""
+        machine = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "web"},
+                   "spec": {"domain": {"memory": {"guest": "64Mi"}, "devices": {"autoattachPodInterface": False}},
+                            "volumes": [{"name": "seed", "cloudInitNoCloud": {"userData": "#cloud-config"}}]}}
+        self.file("seed.yaml", content=json.dumps(machine))
+        disk, = self.handed_over("seed.yaml", "--kernel", "kernel")["disks"]
+        self.assertEqual((disk["name"], disk["readonly"], disk["discard"], disk["size"] % 4096),
+                         ("seed", True, False, 0))
+        machine["spec"]["accessCredentials"] = [{"sshPublicKey": {
+            "source": {"secret": {"secretName": "keys"}}, "propagationMethod": {"noCloud": {}}}}]
+        self.file("seed.yaml", content=json.dumps(machine))
+        done = self.vmm("run", "seed.yaml", "--kernel", "kernel")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("spec.accessCredentials: its keys are not put into the guest", done.stderr)
+        machine["spec"]["volumes"][0]["cloudInitNoCloud"] = {"secretRef": {"name": "users"}}
+        self.file("seed.yaml", content=json.dumps(machine))
+        self.refused("only a cluster can provide it; give a file for it: --disk name=seed,path=FILE", "seed.yaml",
+                     "--kernel", "kernel")
+
     def test_existing_host_disk_of_another_size(self):
         self.file("data.img", 4096)
         self.refused("has 4096 bytes where 16777216 were asked for", "vm.yaml", "--kernel",

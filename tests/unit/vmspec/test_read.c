@@ -248,7 +248,6 @@ START_TEST(joins_disks_and_volumes)
         "        io: native\n"
         "        errorPolicy: report\n"
         "        dedicatedIOThread: true\n"
-        "        tag: os\n"
         "        blockSize: {custom: {logical: 4096, physical: 8192, discardGranularity: 8192}}\n"
         "      - name: shared\n"
         "        disk: {bus: virtio, readonly: true}\n"
@@ -275,7 +274,6 @@ START_TEST(joins_disks_and_volumes)
     ck_assert_int_eq(d->io, VMSPEC_IO_NATIVE);
     ck_assert_int_eq(d->error_policy, VMSPEC_ERROR_REPORT);
     ck_assert(d->dedicated_io_thread);
-    ck_assert_str_eq(d->tag, "os");
     ck_assert_uint_eq(d->logical_block_size, 4096);
     ck_assert_uint_eq(d->physical_block_size, 8192);
     ck_assert_uint_eq(d->discard_granularity, 8192);
@@ -392,7 +390,6 @@ START_TEST(joins_interfaces_and_networks)
         "      - name: first\n"
         "        masquerade: {}\n"
         "        macAddress: DE-AD-00-00-BE-AE\n"
-        "        tag: mgmt\n"
         "        ports: [{port: 80}, {name: dns, protocol: UDP, port: 53}]\n"
         "        dhcpOptions: {bootFileName: b, ntpServers: [10.0.0.1],\n"
         "                      privateOptions: [{option: 240, value: x}]}\n"
@@ -415,7 +412,6 @@ START_TEST(joins_interfaces_and_networks)
     ck_assert_int_eq(nic->link, VMSPEC_LINK_UP);
     ck_assert(nic->has_mac);
     ck_assert_mem_eq(nic->mac, mac, 6);
-    ck_assert_str_eq(nic->tag, "mgmt");
     ck_assert_uint_eq(nic->ports.count, 2);
     ck_assert_uint_eq(nic->ports.item[0].port, 80);
     ck_assert(!nic->ports.item[0].udp);

@@ -10,6 +10,7 @@
 #define ERROR   VMSPEC_ERROR
 #define DOMAIN  "spec.domain"
 #define DEVICES "spec.domain.devices"
+#define ONE     "volumes: [{name: a, emptyDisk: {capacity: 1Mi}}]"
 #define SOURCE  "{source: {secret: {secretName: s}}"
 
 /* Parts of an instance: of its spec (not the domain), its domain, its devices. One diagnostic. */
@@ -155,6 +156,8 @@ static const struct {
      "legacy virtio is not supported; devices are virtio 1.2"},
     {"", "", "clientPassthrough: {}", WARNING, DEVICES ".clientPassthrough",
      "USB redirection is not supported"},
+    {ONE, "", "disks: [{name: a, tag: t}]", WARNING, DEVICES ".disks[0].tag",
+     "tags are not put into the metadata of config drives"},
     {"", "", "downwardMetrics: {}", WARNING, DEVICES ".downwardMetrics",
      "downward metrics are not supported"},
     {"", "", "panicDevices: [{model: hyperv}]", WARNING, DEVICES ".panicDevices[0].model",
@@ -209,7 +212,6 @@ static const struct {
     {"", "", "disks: [{name: a, cdrom: {}}]", ERROR, DEVICES ".disks[0].name",
      "DeclarativeHotplugVolumes feature gate not enabled, cannot define an empty CD-ROM disk"},
     {"", "", "disks: [{disk: {}}]", ERROR, DEVICES ".disks[0].name", "must be set"},
-#define ONE "volumes: [{name: a, emptyDisk: {capacity: 1Mi}}]"
     {ONE, "", "disks: [{name: a}, {name: a}]", ERROR, DEVICES ".disks[1].name",
      DEVICES ".disks[1] and " DEVICES ".disks[0] must not have the same Name."},
     {ONE, "", "disks: [{name: a, disk: {}, cdrom: {}}]", ERROR, DEVICES ".disks[0]",
