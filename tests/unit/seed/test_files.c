@@ -207,6 +207,7 @@ int main(void)
 {
     Suite *suite = suite_create("seed-files");
     TCase *tc = tcase_create("files");
+    tcase_set_timeout(tc, 60); /* thousands of files on a busy disk */
     tcase_add_checked_fixture(tc, set_up, tear_down);
     tcase_add_test(tc, a_version);
     tcase_add_test(tc, one_key);
