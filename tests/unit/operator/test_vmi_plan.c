@@ -30,6 +30,8 @@ static void make(cJSON *the_vmi, cJSON *the_pod)
                              .node = node,
                              .spec = spec,
                              .diagnostics = &diagnostics,
+                             .claims = view.claims,
+                             .claim_count = view.claim_count,
                              .missing_claim = view.missing_claim,
                              .now = KIT_NOW};
     vmi_plan_make(&view, &plan);
@@ -110,6 +112,36 @@ START_TEST(test_pending_creates_pod)
     ck_assert_str_eq(
         kit_text(plan.vmi, "status.phaseTransitionTimestamps[0].phaseTransitionTimestamp"),
         "2026-01-02T03:04:05Z");
+}
+END_TEST
+
+/* Linux' names in the order of the disks, and what the API says of the claims. */
+START_TEST(test_volume_status)
+{
+    cJSON *claim = kit_yaml("{spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: "
+                            "5Gi}}}, status: {capacity: {storage: 6Gi}}}");
+    const struct pod_claim claims[] = {{"data", false, UINT64_C(6) << 30, claim},
+                                       {"blocks", true, 0, NULL}};
+    cJSON *object = kit_vmi("{phase: Pending}");
+    tree_put(tree_need_object(object, "spec"), "volumes",
+             kit_yaml("- {name: os, containerDisk: {image: x}}\n"
+                      "- {name: a, dataVolume: {name: data}}\n"
+                      "- {name: b, ephemeral: {persistentVolumeClaim: {claimName: blocks}}}\n"));
+    view.claims = claims;
+    view.claim_count = 2;
+    make(object, NULL);
+    const cJSON *list = kube_path(plan.vmi, "status.volumeStatus");
+    ck_assert_str_eq(kit_text(list, "[0]"),
+                     "{\"name\":\"os\",\"target\":\"vda\",\"containerDiskVolume\":{}}");
+    ck_assert_str_eq(kit_text(list, "[1].target"), "vdb");
+    ck_assert_str_eq(
+        kit_text(list, "[1].persistentVolumeClaimInfo"),
+        "{\"claimName\":\"data\",\"volumeMode\":\"Filesystem\",\"accessModes\":["
+        "\"ReadWriteOnce\"],\"requests\":{\"storage\":\"5Gi\"},\"capacity\":{\"storage\":"
+        "\"6Gi\"},\"filesystemOverhead\":\"0.06\"}");
+    ck_assert_str_eq(kit_text(list, "[2].persistentVolumeClaimInfo"),
+                     "{\"claimName\":\"blocks\",\"volumeMode\":\"Block\"}");
+    cJSON_Delete(claim);
 }
 END_TEST
 
@@ -543,6 +575,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, test_finalizer_first);
     tcase_add_test(tcase, test_pending_creates_pod);
+    tcase_add_test(tcase, test_volume_status);
     tcase_add_test(tcase, test_failed_create_goes_back);
     tcase_add_test(tcase, test_failed_create_settles);
     tcase_add_test(tcase, test_missing_claim);
