@@ -98,6 +98,22 @@ class Images(unittest.TestCase):
                     self.assertEqual(self.run_store(folder, 65), [(sectors, "7", "65"), (sectors, "65", "65")])
                 self.assertEqual(hash((folder / "disk/img").read_bytes()), before)
 
+    def test_one_image_for_two_machines(self):
+        """At the same time: neither sees what the other writes."""
+        folder = self.pod.image("root", disk_img=bytes([7]) * (2 * MIB))
+        computes = {}
+        for fill in (65, 66):
+            self.pod = Pod(self)
+            self.pod.sidecar(self.kernel_image(kernel=lib.PAYLOAD), *KERNEL_WORDS)
+            self.pod.sidecar(folder, "--name", "root")
+            computes[fill] = self.pod.compute(vmi(domain=kernel_boot(f"bench=store,fill={fill},then=stay"),
+                                                  volumes=[container_disk()]))
+        for fill, compute in computes.items():
+            compute.console.expect(f"found=7 wrote={fill}\nstore done\n")
+        for fill, compute in computes.items():
+            compute.call("reset")
+            compute.console.expect(f"found={fill} wrote={fill}\nstore done\n")
+
     def test_qcow2_that_is_refused(self):
         """An image that wants another file below it: nobody named one."""
         if shutil.which("qemu-img") is None:
