@@ -132,7 +132,7 @@ static int place_other(const struct vmspec_volume *volume, struct plan_disk *dis
 {
     char path[PLAN_PATH_MAX];
     if (!vmspec_volume_is_files(volume))
-        return error_set(err, ENOTSUP, "volumes of this kind are not supported in a pod yet");
+        return error_set(err, ENOTSUP, "a volume of this kind cannot be a disk");
     snprintf(path, sizeof(path), POD_VOLUMES "/%s", volume->name);
     disk->source = PLAN_SEED;
     return plan_copy(disk->path, sizeof(disk->path), path, "volume's folder", err);
