@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench=blk,op=randread|randwrite|read|write,bs=4096,qd=32,secs=2,span=MiB,notify=poll|irq
+ * bench=blk,op=randread|randwrite|randrw|read|write,bs=4096,qd=32,secs=2,span=MiB,notify=poll|irq
+ *
+ * randrw turns every request by chance into a read or a write.
  *
  * `qd` requests are always in flight on one queue. Their descriptors are built once; a round takes
  * every completion there is, makes the same slots available again and kicks at most once. Polling
@@ -25,14 +27,16 @@ struct work {
     struct latency *latency;
     uint32_t type, block_size, depth, random_state;
     uint64_t blocks, next_block, requests, errors;
-    bool random, interrupts;
+    bool random, mixed, interrupts;
 };
 
 static bool read_options(struct work *work, const struct virtio_device *device)
 {
     uint64_t span = bench_option("span", 0) << 20, capacity = blk_capacity(device) * BLK_SECTOR;
 
-    work->random = bench_option_is("op", "randread") || bench_option_is("op", "randwrite");
+    work->mixed = bench_option_is("op", "randrw");
+    work->random =
+        work->mixed || bench_option_is("op", "randread") || bench_option_is("op", "randwrite");
     work->type =
         bench_option_is("op", "write") || bench_option_is("op", "randwrite") ? BLK_T_OUT : BLK_T_IN;
     work->block_size = (uint32_t)bench_option("bs", 4096);
@@ -46,12 +50,25 @@ static bool read_options(struct work *work, const struct virtio_device *device)
 }
 
 /* Slot i is descriptor i with an indirect table, or the three descriptors from 3 i on. */
+static struct virtq_desc *chain_of(struct work *work, uint16_t slot)
+{
+    struct virtq *queue = &work->queue;
+
+    return queue->indirect ? queue->indirect + (size_t)slot * INDIRECT_ENTRIES
+                           : queue->desc + (uint16_t)(3 * slot);
+}
+
+static void set_direction(struct work *work, uint16_t slot, uint32_t type)
+{
+    work->slots[slot].header.type = type;
+    chain_of(work, slot)[1].flags = (uint16_t)(DESC_NEXT | (type == BLK_T_IN ? DESC_WRITE : 0));
+}
+
 static void build_chain(struct work *work, uint16_t slot)
 {
     struct virtq *queue = &work->queue;
     uint16_t first = queue->indirect ? 0 : (uint16_t)(3 * slot);
-    struct virtq_desc *desc =
-        queue->indirect ? queue->indirect + (size_t)slot * INDIRECT_ENTRIES : queue->desc + first;
+    struct virtq_desc *desc = chain_of(work, slot);
 
     desc[0] = (struct virtq_desc){.addr = physical_address(&work->slots[slot].header),
                                   .len = sizeof(struct blk_header),
@@ -60,13 +77,13 @@ static void build_chain(struct work *work, uint16_t slot)
     desc[1] =
         (struct virtq_desc){.addr = physical_address(work->data + (size_t)slot * work->block_size),
                             .len = work->block_size,
-                            .flags = DESC_NEXT | (work->type == BLK_T_IN ? DESC_WRITE : 0),
                             .next = (uint16_t)(first + 2)};
     desc[2] = (struct virtq_desc){
         .addr = (uintptr_t)&work->slots[slot].status, .len = 1, .flags = DESC_WRITE};
     if (queue->indirect)
         queue->desc[slot] = (struct virtq_desc){
             .addr = physical_address(desc), .len = 3 * sizeof(*desc), .flags = DESC_INDIRECT};
+    set_direction(work, slot, work->type);
 }
 
 static void submit(struct work *work, uint16_t slot, uint64_t now)
@@ -75,6 +92,8 @@ static void submit(struct work *work, uint16_t slot, uint64_t now)
                                   : work->next_block++ % work->blocks;
     struct slot *s = &work->slots[slot];
 
+    if (work->mixed)
+        set_direction(work, slot, random_next(&work->random_state) >> 31 ? BLK_T_OUT : BLK_T_IN);
     s->header.sector = block * (work->block_size / BLK_SECTOR);
     s->status = BLK_S_NONE;
     s->submitted = now;
@@ -116,7 +135,6 @@ static bool start(struct work *work, struct virtio_device *device)
     work->data = page_alloc((size_t)work->depth * work->block_size);
     work->latency = page_alloc(sizeof(*work->latency));
     for (uint16_t i = 0; i < work->depth; i++) {
-        work->slots[i].header.type = work->type;
         build_chain(work, i);
     }
     return true;
@@ -182,11 +200,11 @@ bool bench_blk(void)
     rate = bench_rate(work.requests, cycles);
     print("bench blk op=%s bs=%u qd=%u notify=%s requests=%lu errors=%lu cycles=%lu tsc_khz=%lu "
           "iops=%lu mib_s=%lu kicks=%lu interrupts=%u p50_ns=%lu p99_ns=%lu p999_ns=%lu\n",
-          names[(work.type == BLK_T_OUT) + 2 * work.random], work.block_size, work.depth,
-          work.interrupts ? "irq" : "poll", work.requests, work.errors, cycles, tsc_khz, rate,
-          rate * work.block_size >> 20, work.queue.kicks, irq_count[VECTOR_DEVICE],
-          latency_percentile(work.latency, 500), latency_percentile(work.latency, 990),
-          latency_percentile(work.latency, 999));
+          work.mixed ? "randrw" : names[(work.type == BLK_T_OUT) + 2 * work.random],
+          work.block_size, work.depth, work.interrupts ? "irq" : "poll", work.requests, work.errors,
+          cycles, tsc_khz, rate, rate * work.block_size >> 20, work.queue.kicks,
+          irq_count[VECTOR_DEVICE], latency_percentile(work.latency, 500),
+          latency_percentile(work.latency, 990), latency_percentile(work.latency, 999));
     virtio_quiesce_all();
     return work.errors == 0 || bench_fail("%lu requests", work.errors);
 }
