@@ -10,6 +10,10 @@
 #define MANY_LOOPS  4
 #define FEW_THREADS 2
 
+/* For disks that no thread can look up anything of; more would cost more memory than they are
+ * worth where there is asynchronous I/O for whoever wants many requests. */
+#define WAITING_THREADS 8
+
 /* Before the sandbox, which knows of no set-up. Done without where the kernel or the container's
  * seccomp profile has none of it: worth one line for all. */
 static void start_native(struct machine_io *io)
@@ -88,7 +92,7 @@ static int open_pool(struct machine_io *io, bool waits_for_disks, struct error *
         snprintf(io->pool_name, sizeof(io->pool_name), "blk%u-", io->index);
     /* A thread that has no page cache to look at waits for the disk, one request each. */
     if (waits_for_disks)
-        pool.threads = ENGINE_THREADS_MAX;
+        pool.threads = WAITING_THREADS;
     else if (io->machine->config->io_threads > MANY_LOOPS)
         pool.threads = FEW_THREADS;
     return engine_open_pool(&pool, &io->thread.loop, &io->pool, err);
