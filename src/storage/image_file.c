@@ -14,6 +14,7 @@
 #include <linux/openat2.h>
 #include <podvisor/cleanup.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -22,10 +23,12 @@
 #define LOCK_TRIES    20
 #define LOCK_PAUSE_MS 10
 
+#define OPEN_TRIES 3
+
 #define HOLDER_ATTRIBUTE "user.podvisor.holder"
 #define HOLDER_MAX       335 /* bytes */
 
-int image_file_open_beneath(const char *path, int flags, mode_t mode)
+int image_file_open_folder(const char *path, const char **ret_name)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
@@ -38,9 +41,19 @@ int image_file_open_beneath(const char *path, int flags, mode_t mode)
     }
     if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return -EISDIR;
-    cleanup_close int folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (folder_fd < 0)
+    int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
         return -errno;
+    *ret_name = name;
+    return fd;
+}
+
+int image_file_open_beneath(const char *path, int flags, mode_t mode)
+{
+    const char *name = path;
+    cleanup_close int folder_fd = image_file_open_folder(path, &name);
+    if (folder_fd < 0)
+        return folder_fd;
     struct open_how how = {
         .flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
         .mode = mode,
@@ -171,8 +184,41 @@ static int lock_file(const char *path, const struct image_file_options *options,
     return error_sys(err, errno, "cannot lock disk %s", path);
 }
 
-int image_file_open(const char *path, const struct image_file_options *options,
+int image_file_take(const char *path, int fd, const struct image_file_options *options,
                     struct image_file *ret_file, struct error *err)
+{
+    struct image_file file = {.fd = fd};
+    if (fcntl(fd, F_SETFL, options->direct ? O_DIRECT : 0) < 0)
+        return open_failed(path, options, errno, err);
+    int r = image_geometry_read(fd, options->format, &file.geometry, err);
+    if (r < 0)
+        return explain_geometry(path, fd, options, err);
+    r = options->shared ? 0 : lock_file(path, options, &file, err);
+    if (r == 0)
+        *ret_file = file;
+    return r;
+}
+
+/*
+ * Whoever made the file holds its lock, and removes it when the start fails: the lock that was
+ * waited for is then one of a file that nobody else will find. By name and not by st_nlink, which a
+ * network file system keeps at 1 for a removed file that is open.
+ */
+static bool is_removed(const char *path, int fd)
+{
+    struct stat own, there;
+    if (fstat(fd, &own) < 0)
+        return errno == ESTALE;
+    if (!S_ISREG(own.st_mode))
+        return false;
+    if (stat(path, &there) < 0)
+        return errno == ENOENT;
+    return own.st_dev != there.st_dev || own.st_ino != there.st_ino;
+}
+
+/* -ESTALE: it was removed meanwhile. */
+static int open_once(const char *path, const struct image_file_options *options,
+                     struct image_file *ret_file, struct error *err)
 {
     /* O_NONBLOCK: a FIFO must be refused below, not waited for here. */
     int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (options->readonly ? O_RDONLY : O_RDWR);
@@ -184,19 +230,25 @@ int image_file_open(const char *path, const struct image_file_options *options,
         options->untrusted ? image_file_open_beneath(path, flags, 0) : open(path, flags);
     if (fd < 0)
         return open_failed(path, options, options->untrusted ? -fd : errno, err);
-
-    struct image_file file = {.fd = fd};
-    int r = image_geometry_read(fd, options->format, &file.geometry, err);
-    if (r < 0)
-        return explain_geometry(path, fd, options, err);
-    if (fcntl(fd, F_SETFL, flags & ~(O_NONBLOCK | O_EXCL)) < 0)
-        return error_sys(err, errno, "cannot prepare disk %s", path);
-    r = options->shared ? 0 : lock_file(path, options, &file, err);
+    int r = image_file_take(path, fd, options, ret_file, err);
     if (r < 0)
         return r;
+    if (is_removed(path, fd))
+        return error_set(err, ESTALE, "disk %s was removed meanwhile", path);
     steal_fd(&fd);
-    *ret_file = file;
     return 0;
+}
+
+int image_file_open(const char *path, const struct image_file_options *options,
+                    struct image_file *ret_file, struct error *err)
+{
+    struct image_file file = {.fd = -1};
+    int r = -ESTALE;
+    for (unsigned tries = 0; r == -ESTALE && tries < OPEN_TRIES; tries++)
+        r = open_once(path, options, &file, err);
+    if (r == 0)
+        *ret_file = file;
+    return r;
 }
 
 int image_file_hand_over(const struct image_file *file, struct error *err)

@@ -26,6 +26,12 @@ struct image_file {
 };
 
 /*
+ * Opens the folder that `path` is in (O_PATH) and puts where its last part begins into *ret_name.
+ * Returns a descriptor or a negative errno (-EISDIR: the last part is no name). Any thread.
+ */
+int image_file_open_folder(const char *path, const char **ret_name);
+
+/*
  * open(2) of the last part of `path` in the folder before it: whatever lies there, a symbolic link
  * is not followed and nothing outside of the folder is reached. Only the folder's own path is
  * trusted. Returns a descriptor or a negative errno (-ELOOP: a link). Any thread.
@@ -37,9 +43,18 @@ int image_file_open_beneath(const char *path, int flags, mode_t mode);
  * (write, or read when readonly): it stays with the descriptor over execve() and ends when the last
  * copy is closed. A block device, of which each container has a node of its own, is opened with
  * O_EXCL instead when it is written to: that excludes other writers of ours and mounts on the same
- * node. Returns 0 or a negative errno; the error names the path and the way out.
+ * node. What is locked is what `path` leads to then: a file that was removed while its lock was
+ * waited for is let go, and the path opened again. Returns 0 or a negative errno; the error names
+ * the path and the way out.
  */
 int image_file_open(const char *path, const struct image_file_options *options,
+                    struct image_file *ret_file, struct error *err);
+
+/*
+ * Checks and locks likewise what is open already; `path` is for the errors. The descriptor is the
+ * caller's, before and after, and gets or loses O_DIRECT. Returns 0 or a negative errno.
+ */
+int image_file_take(const char *path, int fd, const struct image_file_options *options,
                     struct image_file *ret_file, struct error *err);
 
 /* Lets the descriptor survive execve(): call it last. Returns 0 or a negative errno. */

@@ -14,7 +14,10 @@
 
 #define CREATED_MAX (MACHINE_DISK_MAX + 3)
 
-/* Files that this run made; their paths are borrowed. */
+/*
+ * Files that this run made; their paths are borrowed. They go by path, so a disk is one of them
+ * only while its lock is held: nobody else can have begun to use it.
+ */
 struct created {
     unsigned count;
     const char *path[CREATED_MAX];
@@ -26,8 +29,8 @@ void created_undo(struct created *created);
 /*
  * Opens everything and writes *config (large: keep it static). All descriptors are close-on-exec.
  * `images` listens already; NULL: nothing of the plan comes from an image. Returns 0 or a negative
- * errno; then nothing that was created is left (descriptors may stay open: the process is about to
- * end).
+ * errno; then nothing that was created is left, but for disks that nothing can lock (descriptors
+ * may stay open: the process is about to end).
  */
 int open_machine(const struct plan *plan, struct images *images, struct machine_config *config,
                  struct created *created, struct error *err);

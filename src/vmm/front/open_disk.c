@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Disks: opening, locking, measuring, and making those that a manifest asks to be made. */
+#include "image_draft.h"
 #include "image_file.h"
 #include "open.h"
 #include "seed.h"
@@ -14,6 +15,8 @@
 
 /* What a file system needs beside the data that a full disk image has: CDI's default for claims. */
 #define OVERHEAD_PERCENT 6
+
+#define CREATE_TRIES 3
 
 #define BLOCK_SIZE_MAX (2u << 20) /* KubeVirt's */
 
@@ -125,11 +128,10 @@ static int explain_place(const struct plan_disk *disk, int r, struct error *err)
     return r;
 }
 
-static int open_disk(const struct plan *plan, const struct plan_disk *disk,
-                     struct machine_disk *ret, struct error *err)
+static struct image_file_options file_options(const struct plan *plan, const struct plan_disk *disk)
 {
     bool overlay = *disk->overlay != '\0';
-    struct image_file_options options = {
+    return (struct image_file_options){
         .format = open_format(disk->format),
         .readonly = disk->readonly || overlay,
         .direct = disk->direct || (disk->try_direct && !overlay),
@@ -137,6 +139,19 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
         .untrusted = is_untrusted(disk),
         .holder = plan->holder,
     };
+}
+
+static void warn_unlocked(const struct plan_disk *disk, const struct image_file *file)
+{
+    if (!file->locked && !disk->shared)
+        log_warn("", "disk %s: its file system has no locks, nothing keeps a second machine off it",
+                 disk->path);
+}
+
+static int open_disk(const struct plan *plan, const struct plan_disk *disk,
+                     struct machine_disk *ret, struct error *err)
+{
+    struct image_file_options options = file_options(plan, disk);
     struct image_file file = {.fd = -1};
     int r = image_file_open(disk->path, &options, &file, err);
     if (r == -EINVAL && disk->try_direct) {
@@ -147,9 +162,7 @@ static int open_disk(const struct plan *plan, const struct plan_disk *disk,
         error_wrap(err, "%s", disk->name);
         return explain_place(disk, r, err);
     }
-    if (!file.locked && !disk->shared)
-        log_warn("", "disk %s: its file system has no locks, nothing keeps a second machine off it",
-                 disk->path);
+    warn_unlocked(disk, &file);
     r = check_claim(disk, &file.geometry, err);
     if (r == 0)
         r = open_layers(disk, file.fd, ret, err);
@@ -197,6 +210,9 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
             r = make_seed(&plan->disk[i], &config->disk[i], err);
         else if (!later)
             r = open_disk(plan, &plan->disk[i], &config->disk[i], err);
+        /* One that went while it was waited for: its maker could not start. */
+        if (r == -ENOENT && must_create(&plan->disk[i]))
+            r = 0;
         if (r < 0)
             return r;
     }
@@ -260,8 +276,6 @@ static int choose_claim_size(const struct plan_disk *disk, int fd, uint64_t *ret
     if (size == 0)
         return error_set(err, ENOSPC, "%s: there is no room for a disk image in its claim",
                          disk->name);
-    log_info("", "%s: its claim was empty; made a disk of %llu MiB", disk->name,
-             (unsigned long long)(size / MIB));
     *ret = size;
     return 0;
 }
@@ -310,40 +324,87 @@ static int check_host_room(const struct plan_disk *disk, int fd, struct error *e
     return 0;
 }
 
-static int make_file(const struct plan_disk *disk, int *ret_fd, struct error *err)
+static int size_draft(const struct plan_disk *disk, int fd, struct error *err)
 {
-    const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-    int fd = is_untrusted(disk) ? image_file_open_beneath(disk->path, flags, 0600)
-                                : open(disk->path, flags, 0600);
-    if (fd >= 0) {
-        *ret_fd = fd;
-        return 0;
-    }
-    int r = error_sys(err, is_untrusted(disk) ? -fd : errno, "%s: cannot create %s", disk->name,
-                      disk->path);
-    if (r == -EACCES && disk->source == PLAN_HOST_FILE)
-        return error_hint(err, "on the node: `chown 107:107` the folder");
-    return r;
+    uint64_t size = disk->capacity;
+    int r = 0;
+    if (disk->source == PLAN_CLAIM_FILE)
+        r = choose_claim_size(disk, fd, &size, err);
+    else if (disk->source == PLAN_HOST_FILE)
+        r = check_host_room(disk, fd, err);
+    return r < 0 ? r : set_size(disk, fd, size, err);
 }
 
+static int take_draft(const struct plan *plan, const struct plan_disk *disk, int fd,
+                      struct image_file *ret_file, struct machine_disk *ret, struct error *err)
+{
+    struct image_file_options options = file_options(plan, disk);
+    int r = image_file_take(disk->path, fd, &options, ret_file, err);
+    if (r == -EINVAL && disk->try_direct) {
+        options.direct = false;
+        r = image_file_take(disk->path, fd, &options, ret_file, err);
+    }
+    if (r < 0) {
+        error_wrap(err, "%s", disk->name);
+        return r;
+    }
+    r = open_layers(disk, fd, ret, err);
+    return r < 0 ? r : fill_disk(disk, fd, &ret_file->geometry, ret, err);
+}
+
+/*
+ * The name comes last: nothing can fail after it, and until this process ends the lock keeps others
+ * off what it would have to remove. Without a lock it may be somebody's already, and stays.
+ */
+static int make_disk(const struct plan *plan, const struct plan_disk *disk,
+                     struct machine_disk *ret, struct created *created, struct error *err)
+{
+    cleanup_image_draft struct image_draft draft = IMAGE_DRAFT_INIT;
+    struct image_file file = {.fd = -1};
+    struct machine_disk made = {.fd = -1};
+    int r = image_draft_open(disk->path, &draft, err);
+    if (r < 0) {
+        error_wrap(err, "%s", disk->name);
+        if (r == -EACCES && disk->source == PLAN_HOST_FILE)
+            error_hint(err, "on the node: `chown 107:107` the folder");
+        return r;
+    }
+    r = size_draft(disk, draft.fd, err);
+    if (r == 0)
+        r = take_draft(plan, disk, draft.fd, &file, &made, err);
+    if (r < 0)
+        return r;
+    r = image_draft_publish(&draft, err);
+    if (r < 0) {
+        error_wrap(err, "%s", disk->name);
+        return r;
+    }
+    if (disk->source == PLAN_CLAIM_FILE)
+        log_info("", "%s: its claim was empty; made a disk of %llu MiB", disk->name,
+                 (unsigned long long)(made.size / MIB));
+    if (disk->readonly)
+        return open_disk(plan, disk, ret, err); /* with a descriptor that cannot write */
+    warn_unlocked(disk, &file);
+    if (file.locked)
+        created_add(created, disk->path);
+    *ret = made;
+    steal_fd(&draft.fd);
+    return 0;
+}
+
+/* What somebody else made first is taken; it may go again, when their start fails. */
 static int create_disk(const struct plan *plan, const struct plan_disk *disk,
                        struct machine_disk *ret, struct created *created, struct error *err)
 {
     if (disk->source == PLAN_TEMPORARY)
         return create_temporary(disk, ret, err);
-    cleanup_close int fd = -1;
-    int r = make_file(disk, &fd, err);
-    if (r < 0)
-        return r;
-    created_add(created, disk->path);
-    uint64_t size = disk->capacity;
-    if (disk->source == PLAN_CLAIM_FILE)
-        r = choose_claim_size(disk, fd, &size, err);
-    else if (disk->source == PLAN_HOST_FILE)
-        r = check_host_room(disk, fd, err);
-    if (r == 0)
-        r = set_size(disk, fd, size, err);
-    return r < 0 ? r : open_disk(plan, disk, ret, err);
+    int r = -ENOENT;
+    for (unsigned tries = 0; r == -ENOENT && tries < CREATE_TRIES; tries++) {
+        r = make_disk(plan, disk, ret, created, err);
+        if (r == -EEXIST)
+            r = open_disk(plan, disk, ret, err);
+    }
+    return r;
 }
 
 int create_missing_disks(const struct plan *plan, struct machine_config *config,

@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <podvisor/cleanup.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -16,6 +17,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 static struct plan plan;
 static struct machine_config config;
@@ -277,7 +279,8 @@ static void check_hostile_claims(void)
     /* One that leads nowhere must not make its target. */
     ck_assert_int_eq(symlink("made", "disk.img"), 0);
     disks_must_fail("is a symbolic link");
-    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, &err), -EEXIST);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, &err), -ELOOP);
+    ck_assert_uint_eq(created.count, 0);
     ck_assert_int_ne(access("made", F_OK), 0);
     ck_assert_int_eq(unlink("disk.img"), 0);
     ck_assert_int_eq(mkdir("disk.img", 0700), 0);
@@ -291,6 +294,114 @@ static void check_hostile_claims(void)
 START_TEST(hostile_claims)
 {
     check_hostile_claims();
+}
+END_TEST
+
+static void add_empty_claim(void)
+{
+    struct plan_disk *disk = add_disk("disk.img");
+    disk->source = PLAN_CLAIM_FILE;
+    disk->create = true;
+    disk->capacity = 1 << 20;
+}
+
+static bool is_at(int fd, const char *path)
+{
+    struct stat own, there;
+    return fstat(fd, &own) == 0 && stat(path, &there) == 0 && own.st_ino == there.st_ino;
+}
+
+/* Both found the claim empty. */
+START_TEST(second_to_make_a_disk_leaves_it_alone)
+{
+    static struct machine_config second;
+    static struct created none;
+    struct error err = ERROR_INIT;
+    add_empty_claim();
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(open_existing_disks(&plan, &second, NULL), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_uint_eq(created.count, 1);
+    ck_assert_int_eq(create_missing_disks(&plan, &second, &none, &err), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(err.text, "in use"));
+    created_undo(&none);
+    ck_assert(is_at(config.disk[0].fd, "disk.img"));
+    ck_assert_uint_eq(sweep(), 1);
+}
+END_TEST
+
+START_TEST(second_to_make_a_disk_takes_one_that_is_free)
+{
+    add_empty_claim();
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    make_file("disk.img", 8192);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert_uint_eq(config.disk[0].size, 8192);
+    ck_assert_uint_eq(created.count, 0);
+}
+END_TEST
+
+/* Takes the disk whenever there is one: exits with 1 when it was not whole, or could be had while
+ * it was there. */
+static pid_t start_rival(void)
+{
+    pid_t pid = fork();
+    while (pid == 0) {
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        struct stat st;
+        int fd = open("disk.img", O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        bool locked = fcntl(fd, F_OFD_SETLK, &lock) == 0;
+        if (fstat(fd, &st) < 0 || st.st_size != 1 << 20 || (locked && st.st_nlink > 0))
+            _exit(1);
+        close(fd);
+    }
+    return pid;
+}
+
+START_TEST(disk_appears_whole_and_locked)
+{
+    pid_t rival = start_rival();
+    add_empty_claim();
+    plan.disk[0].source = PLAN_HOST_FILE;
+    for (unsigned i = 0; i < 500; i++) {
+        ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+        ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+        ck_assert_uint_eq(created.count, 1);
+        created_undo(&created);
+        close(config.disk[0].fd);
+    }
+    ck_assert_msg(waitpid(rival, NULL, WNOHANG) == 0, "the rival found a disk that was not taken");
+    kill(rival, SIGKILL);
+    waitpid(rival, NULL, 0);
+    ck_assert_uint_eq(sweep(), 0);
+}
+END_TEST
+
+/* The first machine made the disk, cannot start, and removes it while the second waits. */
+START_TEST(disk_that_goes_while_waited_for_is_made_again)
+{
+    int ready[2];
+    char byte;
+    add_empty_claim();
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t first = fork();
+    if (first == 0) {
+        bool bad = open_existing_disks(&plan, &config, NULL) < 0 ||
+                   create_missing_disks(&plan, &config, &created, NULL) < 0 ||
+                   write(ready[1], "", 1) != 1;
+        usleep(50000);
+        created_undo(&created);
+        _exit(bad);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
+    ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    ck_assert(is_at(config.disk[0].fd, "disk.img"));
+    ck_assert_int_eq(waitpid(first, NULL, 0), first);
+    close(ready[0]);
+    close(ready[1]);
 }
 END_TEST
 
@@ -463,6 +574,10 @@ int main(void)
     tcase_add_test(tc, empty_disk_has_no_name);
     tcase_add_test(tc, claim_gets_a_disk_as_large_as_itself);
     tcase_add_test(tc, claim_of_unknown_size_fills_its_file_system);
+    tcase_add_test(tc, second_to_make_a_disk_leaves_it_alone);
+    tcase_add_test(tc, second_to_make_a_disk_takes_one_that_is_free);
+    tcase_add_test(tc, disk_appears_whole_and_locked);
+    tcase_add_test(tc, disk_that_goes_while_waited_for_is_made_again);
     tcase_add_test(tc, hostile_claims);
     tcase_add_test(tc, hostile_claims_without_openat2);
     tcase_add_test(tc, overlay_lies_on_what_is_only_read);

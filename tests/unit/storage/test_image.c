@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -141,6 +142,58 @@ START_TEST(test_locks)
 }
 END_TEST
 
+/* Another process that made the file and holds it; it puts `next` in its place, or removes it. */
+static pid_t hold_and_give_up(const char *next)
+{
+    int ready[2];
+    char byte;
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct image_file file;
+        bool bad = open_disk(false, false, &file) < 0 || write(ready[1], "", 1) != 1;
+        usleep(50000);
+        bad = bad || (next != NULL ? rename(next, path) : unlink(path)) < 0;
+        _exit(bad);
+    }
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+}
+
+static void expect_success(pid_t pid)
+{
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+
+START_TEST(test_removed_while_waiting)
+{
+    make_file(4096, 0600);
+    pid_t holder = hold_and_give_up(NULL);
+    expect_refusal(false, ENOENT, "does not exist");
+    expect_success(holder);
+}
+END_TEST
+
+START_TEST(test_replaced_while_waiting)
+{
+    struct image_file file;
+    char next[sizeof(path) + 4];
+    make_file(8192, 0600);
+    snprintf(next, sizeof(next), "%s.new", path);
+    ck_assert_int_eq(rename(path, next), 0);
+    make_file(4096, 0600);
+    pid_t holder = hold_and_give_up(next);
+    ck_assert_int_eq(open_disk(false, false, &file), 0);
+    ck_assert_uint_eq(file.geometry.size, 8192);
+    close(file.fd);
+    expect_success(holder);
+}
+END_TEST
+
 /* A POSIX lock of another process: the kernel tells who. */
 START_TEST(test_lock_names_the_holder)
 {
@@ -249,6 +302,8 @@ int main(void)
     tcase_add_test(t, test_no_permission);
     tcase_add_test(t, test_good);
     tcase_add_test(t, test_locks);
+    tcase_add_test(t, test_removed_while_waiting);
+    tcase_add_test(t, test_replaced_while_waiting);
     tcase_add_test(t, test_lock_names_the_holder);
     tcase_add_test(t, test_direct_size);
     tcase_add_test(t, test_image_needs_write_access);
