@@ -62,6 +62,12 @@ int plan_override_disk(struct plan_disk *disk, const struct disk_option *option,
     if (option->has_discard)
         disk->discard = option->discard;
     override_tuning(disk, &option->tuning);
+    if (r == 0 && disk->shared && disk->format == MACHINE_DISK_QCOW2 && !disk->readonly)
+        r = error_set(
+            err, EINVAL,
+            "disk %s is shareable, and a qcow2 image has one writer; give it a raw one, or "
+            "add readonly",
+            disk->name);
     return r;
 }
 

@@ -117,6 +117,26 @@ START_TEST(devices_have_names)
 }
 END_TEST
 
+/* Two caches of one image's tables destroy it; the manifest's shareable stays when a flag gives the
+ * file. */
+START_TEST(shareable_qcow2_is_refused)
+{
+    struct error err = ERROR_INIT;
+    struct plan_disk disk = {.name = "data", .shared = true};
+    struct disk_option option = {.path = "a.qcow2", .format = MACHINE_DISK_QCOW2};
+    ck_assert_int_eq(plan_override_disk(&disk, &option, &err), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(err.text, "a qcow2 image has one writer"));
+    option.readonly = true;
+    ck_assert_int_eq(plan_override_disk(&disk, &option, &err), 0);
+    disk.readonly = option.readonly = false;
+    option.format = MACHINE_DISK_RAW;
+    ck_assert_int_eq(plan_override_disk(&disk, &option, &err), 0);
+    disk.shared = false;
+    option.format = MACHINE_DISK_QCOW2;
+    ck_assert_int_eq(plan_override_disk(&disk, &option, &err), 0);
+}
+END_TEST
+
 START_TEST(names_must_differ)
 {
     struct run_options o = options_with_kernel();
@@ -190,6 +210,7 @@ int main(void)
     tcase_add_test(tc, impossible_memory);
     tcase_add_test(tc, identity_is_stable);
     tcase_add_test(tc, devices_have_names);
+    tcase_add_test(tc, shareable_qcow2_is_refused);
     tcase_add_test(tc, names_must_differ);
     tcase_add_test(tc, addresses_must_differ);
     tcase_add_test(tc, names_must_fit);
