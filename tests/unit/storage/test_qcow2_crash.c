@@ -26,7 +26,7 @@
 #define SIZE_MAX_  (4u << 20)
 #define OPERATIONS 36
 #define UNSYNCED   4096
-#define POINTS     60 /* at most so many stops a kind and way */
+#define POINTS     40 /* at most so many stops a kind and way */
 
 static const struct kind {
     const char *options;
