@@ -20,7 +20,7 @@
 #include <sys/prctl.h>
 
 #define STACK_SIZE                                                                \
-    (64 << 10) /* the deepest path, vectors and a log line included, needs 10 KiB \
+    (64 << 10) /* the deepest path, vectors and a log line included, needs 20 KiB \
                 */
 
 struct pool;

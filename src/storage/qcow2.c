@@ -217,7 +217,7 @@ static int open_refcounts(struct qcow2 *q, struct error *err)
         (uint32_t)(((uint64_t)q->header.refcount_table_clusters << q->cluster_bits) / 8);
     uint64_t blocks = (q->max_clusters >> q->refcount_bits) + 1;
     /* A table grows by half and by whole clusters. */
-    uint64_t room = blocks + blocks / 2 + 2 * (q->cluster_size / 8);
+    uint64_t room = blocks + blocks / 2 + (uint64_t)q->cluster_size / 4;
     room = least(room, QCOW2_REFCOUNT_TABLE_BYTES_MAX / 8);
     int r = qcow2_table_read(q, &q->refcount_table, q->header.refcount_table_offset, count,
                              (uint32_t)room);

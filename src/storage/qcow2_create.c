@@ -7,7 +7,6 @@
 #include "qcow2_create.h"
 #include "qcow2_format.h"
 #include "qcow2_header.h"
-#include <podvisor/cleanup.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -86,30 +85,29 @@ static int write_at(int fd, const void *bytes, size_t len, uint64_t offset, stru
     return 0;
 }
 
+/* Table and blocks lie one behind the other, and there is a cluster of each at least. */
 static int write_refcounts(int fd, const struct layout *l, struct error *err)
 {
-    uint64_t first_block = 1 + l->table;
-    cleanup_free uint8_t *table = calloc(l->blocks, 8);
-    cleanup_free uint8_t *counts = calloc(total(l), REFCOUNT_BYTES);
-    if (table == NULL || counts == NULL)
+    size_t cluster = (size_t)1 << l->cluster_bits, table = l->table << l->cluster_bits;
+    size_t bytes = table + (l->blocks << l->cluster_bits);
+    uint8_t *tables = calloc(1, bytes > cluster ? bytes : cluster);
+    if (tables == NULL)
         return error_sys(err, ENOMEM, "cannot make the qcow2 image");
     for (uint64_t i = 0; i < l->blocks; i++)
-        put_be64(table + i * 8, (first_block + i) << l->cluster_bits);
+        put_be64(tables + i * 8, (1 + l->table + i) << l->cluster_bits);
     for (uint64_t i = 0; i < total(l); i++)
-        counts[i * REFCOUNT_BYTES + 1] = 1;
-    int r = write_at(fd, table, l->blocks * 8, UINT64_C(1) << l->cluster_bits, err);
-    if (r == 0)
-        r = write_at(fd, counts, total(l) * REFCOUNT_BYTES, first_block << l->cluster_bits, err);
+        tables[table + i * REFCOUNT_BYTES + 1] = 1;
+    int r = write_at(fd, tables, bytes, cluster, err);
+    free(tables);
     return r;
 }
 
 /* Appends an extension; returns where the next one goes. */
-static size_t put_extension(uint8_t *header, size_t at, uint32_t type, const char *text)
+static size_t put_extension(uint8_t *header, size_t at, uint32_t type, const void *data, size_t len)
 {
-    size_t len = strlen(text);
     put_be32(header + at, type);
     put_be32(header + at + 4, (uint32_t)len);
-    memcpy(header + at + 8, text, len);
+    memcpy(header + at + 8, data, len);
     return at + 8 + ((len + 7) & ~(size_t)7);
 }
 
@@ -132,8 +130,8 @@ static int write_header(int fd, const struct qcow2_create_options *options, cons
     if (options->backing_file != NULL) {
         size_t len = strlen(options->backing_file);
         if (options->backing_format != NULL)
-            end =
-                put_extension(header, end, QCOW2_EXTENSION_BACKING_FORMAT, options->backing_format);
+            end = put_extension(header, end, QCOW2_EXTENSION_BACKING_FORMAT,
+                                options->backing_format, strlen(options->backing_format));
         end += 8; /* the end of extensions is eight zeroes */
         if (end + len > UINT64_C(1) << l->cluster_bits)
             return error_set(err, ENAMETOOLONG, "the backing file's name does not fit a cluster");

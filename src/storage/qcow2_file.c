@@ -63,7 +63,8 @@ int qcow2_file_writev(struct image *img, struct iovec *iov, unsigned count, uint
 
 int qcow2_file_write(struct image *img, const uint8_t *buf, uint64_t len, uint64_t offset)
 {
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)buf, .iov_len = len};
+    struct iovec iov = {.iov_len = len};
+    memcpy(&iov.iov_base, &buf, sizeof(buf)); /* struct iovec knows no const */
     return qcow2_file_writev(img, &iov, 1, offset);
 }
 

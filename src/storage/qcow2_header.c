@@ -30,8 +30,11 @@ struct input {
 static void copy_printable(char *to, size_t size, const uint8_t *from, size_t len)
 {
     size_t n = 0;
-    for (; n < len && n + 1 < size && from[n] != 0; n++)
-        to[n] = from[n] >= 0x20 && from[n] < 0x7f ? (char)from[n] : '?';
+    for (; n < len && n + 1 < size && from[n] != 0; n++) {
+        to[n] = '?';
+        if (from[n] >= 0x20 && from[n] < 0x7f)
+            memcpy(to + n, from + n, 1);
+    }
     to[n] = '\0';
 }
 

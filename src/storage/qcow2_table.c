@@ -39,7 +39,7 @@ void qcow2_table_set(struct qcow2_table *table, uint32_t i, uint64_t value)
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table)
 {
     uint32_t block = entries_per_block(q);
-    uint64_t first = table->dirty_first / block * block;
+    uint64_t first = (uint64_t)table->dirty_first / block * block;
     uint64_t end = ((uint64_t)table->dirty_end + block - 1) / block * block;
     int r = qcow2_file_write(q->img, (uint8_t *)(table->entry + first), (end - first) * 8,
                              table->offset + first * 8);

@@ -175,7 +175,7 @@ static int examine_ends(struct qcow2 *q, struct allocation *a, const struct qcow
 /* alloc_lock held; it may be released in between. */
 static int begin_allocation(struct qcow2 *q, struct allocation *a)
 {
-    struct qcow2_extent first;
+    struct qcow2_extent first = {.kind = QCOW2_KIND_NONE};
     a->pending.first = a->guest >> q->cluster_bits;
     (void)qcow2_wait_pending(q, a->pending.first, a->pending.first + 1);
     int r = measure(q, a, &first);

@@ -105,14 +105,17 @@ static unsigned cut(uint8_t *buf, uint64_t len, struct iovec *iov)
 static int transfer(struct image *img, enum engine_op op, uint64_t offset, uint8_t *buf,
                     uint64_t len)
 {
-    static _Thread_local struct blockio_bounce bounce; /* ends with the process */
-    if (bounce.buf == NULL)
-        ck_assert_int_eq(blockio_bounce_init(&bounce, NULL), 0);
+    struct blockio_bounce bounce;
+    int r = blockio_bounce_init(&bounce, NULL);
+    if (r < 0)
+        return r;
     struct iovec iov[PARTS];
     struct engine_request req = {.image = img, .op = op, .iov = iov, .offset = offset, .len = len};
     req.iov_count = buf != NULL ? cut(buf, len, iov) : 0;
     req.unmap = (offset & 1024) != 0;
-    return blockio_run(&req, &bounce);
+    r = blockio_run(&req, &bounce);
+    blockio_bounce_done(&bounce);
+    return r;
 }
 
 int kit_read(struct image *img, uint64_t offset, void *buf, uint64_t len)
@@ -122,7 +125,9 @@ int kit_read(struct image *img, uint64_t offset, void *buf, uint64_t len)
 
 int kit_write(struct image *img, uint64_t offset, const void *buf, uint64_t len)
 {
-    return transfer(img, ENGINE_WRITE, offset, (uint8_t *)(uintptr_t)buf, len);
+    uint8_t *bytes;
+    memcpy(&bytes, &buf, sizeof(bytes)); /* struct iovec knows no const */
+    return transfer(img, ENGINE_WRITE, offset, bytes, len);
 }
 
 int kit_zero(struct image *img, uint64_t offset, uint64_t len)

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define KIB     1024u
+#define KIB     UINT64_C(1024)
 #define MIB     (KIB * KIB)
 #define CLUSTER (64 * KIB)
 
