@@ -237,9 +237,9 @@ struct vmspec {
     bool block_multi_queue, net_multi_queue;
     enum vmspec_io_threads io_threads; /* ioThreadsPolicy */
     uint32_t io_pool_threads;          /* of the supplemental pool */
-    bool start_paused;             /* startStrategy: Paused */
-    bool reboot_terminates;        /* rebootPolicy: Terminate */
-    uint32_t grace_period_seconds; /* terminationGracePeriodSeconds, default 30 */
+    bool start_paused;                 /* startStrategy: Paused */
+    bool reboot_terminates;            /* rebootPolicy: Terminate */
+    uint32_t grace_period_seconds;     /* terminationGracePeriodSeconds, default 30 */
 };
 
 /*
