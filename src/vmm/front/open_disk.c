@@ -223,7 +223,7 @@ int open_existing_disks(const struct plan *plan, struct machine_config *config, 
 static int take_image_disk(const struct plan_disk *disk, struct images *images,
                            struct machine_disk *ret, struct error *err)
 {
-    struct image_geometry geometry;
+    struct image_geometry geometry = {.size = 0};
     cleanup_close int fd = images_take(images, IMAGE_VOLUME, disk->name);
     enum image_format format;
     int r = overlay_probe(fd, &format, err);
