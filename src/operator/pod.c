@@ -94,6 +94,12 @@ bool pod_volume_is_claim(const struct vmspec_volume *volume)
            volume->kind == VMSPEC_VOLUME_EPHEMERAL;
 }
 
+const cJSON *pod_specification(const struct vmspec *spec)
+{
+    const cJSON *own = json_get(spec->object, "spec");
+    return spec->is_instance ? own : json_get(json_get(own, "template"), "spec");
+}
+
 int pod_host_folder_length(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -369,9 +375,7 @@ static void put_containers(cJSON *pod, const struct pod_input *input)
 /* No token comes of itself, in no container: a volume that asks for one gets it in compute. */
 static void put_service_account(cJSON *pod, const struct pod_input *input)
 {
-    const char *name = tree_text(kube_path(input->vmi, "spec.serviceAccountName"), NULL);
-    if (name == NULL)
-        name = pod_account(input->spec);
+    const char *name = pod_account(input->spec);
     if (name != NULL)
         tree_put_string(pod, "serviceAccountName", name);
     tree_put_bool(pod, "automountServiceAccountToken", false);

@@ -110,6 +110,27 @@ static void check_volumes(const struct pod_config *config, const struct vmspec *
     }
 }
 
+/* A pod has one account: its token would be given to the guest under another one's name. */
+static void check_account(const struct vmspec *spec, struct vmspec_diagnostics *diag)
+{
+    const char *account = pod_account(spec);
+    for (size_t i = 0; i < spec->volumes.count; i++) {
+        const struct vmspec_volume *volume = &spec->volumes.item[i];
+        char path[PATH_MAX_TEXT];
+        if (volume->kind != VMSPEC_VOLUME_SERVICE_ACCOUNT ||
+            strcmp(volume->files.name, account) == 0)
+            continue;
+        snprintf(path, sizeof(path), "%s.volumes[%zu].serviceAccount.serviceAccountName",
+                 prefix(spec), i);
+        vmspec_diagnose(
+            diag, VMSPEC_ERROR, path,
+            "'%.253s' is not the machine's account '%.253s': the pod has one, and its "
+            "token is what the guest gets; name the same, or leave %s.serviceAccountName "
+            "out",
+            volume->files.name, account, prefix(spec));
+    }
+}
+
 static void check_networks(const struct vmspec *spec, struct vmspec_diagnostics *diag)
 {
     for (size_t i = 0; i < spec->interfaces.count; i++) {
@@ -140,17 +161,10 @@ static void check_boot(const struct vmspec *spec, struct vmspec_diagnostics *dia
                     "EFI yet");
 }
 
-/* The specification of the instance, in an object of either kind; NULL: from flags. */
-static const cJSON *specification(const struct vmspec *spec)
-{
-    const cJSON *own = json_get(spec->object, "spec");
-    return spec->is_instance ? own : json_get(json_get(own, "template"), "spec");
-}
-
 static void check_probe(const struct vmspec *spec, const char *name,
                         struct vmspec_diagnostics *diag)
 {
-    const cJSON *probe = json_get(specification(spec), name);
+    const cJSON *probe = json_get(pod_specification(spec), name);
     char path[PATH_MAX_TEXT];
     if (probe == NULL || json_get(probe, "httpGet") != NULL || json_get(probe, "tcpSocket") != NULL)
         return;
@@ -163,7 +177,7 @@ static void check_probe(const struct vmspec *spec, const char *name,
 /* A machine that should move away from its node is evicted like any pod. */
 static void check_eviction(const struct vmspec *spec, struct vmspec_diagnostics *diag)
 {
-    const cJSON *strategy = json_get(specification(spec), "evictionStrategy");
+    const cJSON *strategy = json_get(pod_specification(spec), "evictionStrategy");
     char path[PATH_MAX_TEXT];
     if (!cJSON_IsString(strategy) || strcmp(strategy->valuestring, "LiveMigrate") != 0)
         return;
@@ -178,7 +192,8 @@ static void check_size(const struct vmspec *spec, struct vmspec_diagnostics *dia
 {
     char *text;
     size_t len;
-    if (specification(spec) == NULL || json_print(specification(spec), &text, &len, NULL) < 0)
+    if (pod_specification(spec) == NULL ||
+        json_print(pod_specification(spec), &text, &len, NULL) < 0)
         return;
     free(text);
     if (len > SPECIFICATION_MAX)
@@ -194,6 +209,7 @@ bool pod_check(const struct pod_config *config, const struct vmspec *spec,
     check_size(spec, diag);
     check_boot(spec, diag);
     check_volumes(config, spec, diag);
+    check_account(spec, diag);
     check_networks(spec, diag);
     check_probe(spec, "livenessProbe", diag);
     check_probe(spec, "readinessProbe", diag);

@@ -184,6 +184,9 @@ char *pod_mounted_objects(const struct vmspec *spec)
 
 const char *pod_account(const struct vmspec *spec)
 {
+    const char *own = tree_text(json_get(pod_specification(spec), "serviceAccountName"), "");
+    if (*own != '\0')
+        return own;
     for (size_t i = 0; i < spec->volumes.count; i++) {
         if (spec->volumes.item[i].kind == VMSPEC_VOLUME_SERVICE_ACCOUNT)
             return spec->volumes.item[i].files.name;

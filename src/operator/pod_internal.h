@@ -30,6 +30,9 @@ const struct pod_claim *pod_claim_of(const struct pod_input *input,
  */
 size_t pod_claim_index(const struct vmspec *spec, size_t index);
 
+/* What an object of either kind specifies of the instance; NULL: it is from flags. */
+const cJSON *pod_specification(const struct vmspec *spec);
+
 /* hostDisk: how much of an absolute path is its folder. */
 int pod_host_folder_length(const char *path);
 
@@ -47,7 +50,7 @@ void pod_small_resources(cJSON *container);
 /* pod_files.c: the volumes that vmm makes disks of files from, and their places in compute. */
 void pod_add_file_volumes(const struct vmspec *spec, cJSON *volumes);
 void pod_mount_files(const struct vmspec *spec, cJSON *container);
-/* The service account that a volume names; NULL: none does. */
+/* The pod's service account: the machine's own, else the one that a volume names; NULL: none. */
 const char *pod_account(const struct vmspec *spec);
 
 /* pod_compute.c, pod_network.c, pod_images.c: the containers. */

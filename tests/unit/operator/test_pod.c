@@ -479,6 +479,56 @@ START_TEST(test_check)
 }
 END_TEST
 
+/* A token goes to the guest under its own name only. */
+static const struct {
+    const char *own, *volume; /* NULL: none */
+    const char *account;      /* the pod's; NULL: refused */
+} accounts[] = {
+    {NULL, NULL, ""},          {"web", NULL, "web"},        {NULL, "robot", "robot"},
+    {"", "robot", "robot"},    {"robot", "robot", "robot"}, {"web", "robot", NULL},
+    {"robot2", "robot", NULL},
+};
+
+START_TEST(test_accounts)
+{
+    cJSON *vmi = kit_vmi(NULL);
+    cJSON *its_spec = tree_need_object(vmi, "spec");
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    if (accounts[_i].own != NULL)
+        tree_put_string(its_spec, "serviceAccountName", accounts[_i].own);
+    cleanup_free char *volumes = xasprintf("[{name: a, serviceAccount: {serviceAccountName: %s}}]",
+                                           accounts[_i].volume != NULL ? accounts[_i].volume : "x");
+    if (accounts[_i].volume != NULL)
+        tree_put(its_spec, "volumes", kit_yaml(volumes));
+    ck_assert_int_eq(vmspec_from_object(vmi, &spec, &diag, NULL), 0);
+    ck_assert_int_eq(pod_check(&config, spec, &diag), accounts[_i].account != NULL);
+    if (accounts[_i].account == NULL)
+        ck_assert_str_eq(diag.list.item[diag.list.count - 1].path,
+                         "spec.volumes[0].serviceAccount.serviceAccountName");
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
+    cleanup_json cJSON *pod = render(vmi, NULL, 0);
+    if (accounts[_i].account != NULL)
+        expect(pod, "spec.serviceAccountName", accounts[_i].account);
+}
+END_TEST
+
+/* Two of them are refused by the reader of manifests already. */
+START_TEST(test_two_account_volumes)
+{
+    cleanup_json cJSON *vmi = kit_vmi(NULL);
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    tree_put(tree_need_object(vmi, "spec"), "volumes",
+             kit_yaml("- {name: a, serviceAccount: {serviceAccountName: x}}\n"
+                      "- {name: b, serviceAccount: {serviceAccountName: y}}\n"));
+    ck_assert_int_eq(vmspec_from_object(vmi, &spec, &diag, NULL), -EINVAL);
+    vmspec_diagnostics_done(&diag);
+    vmspec_free(spec);
+}
+END_TEST
+
 /* Files of nodes: only where the gate is open, and never a folder that the node lives by. */
 static const struct {
     const char *path;
@@ -666,6 +716,8 @@ int main(void)
     tcase_add_test(tcase, test_volumes);
     tcase_add_test(tcase, test_files);
     tcase_add_loop_test(tcase, test_check, 0, sizeof(checks) / sizeof(checks[0]));
+    tcase_add_loop_test(tcase, test_accounts, 0, ARRAY_SIZE(accounts));
+    tcase_add_test(tcase, test_two_account_volumes);
     tcase_add_loop_test(tcase, test_host_disk_check, 0, ARRAY_SIZE(host_disks));
     tcase_add_test(tcase, test_host_disk);
     tcase_add_test(tcase, test_ephemeral_storage);
