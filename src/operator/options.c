@@ -20,7 +20,8 @@ static const char usage[] =
     "  --launcher-pull-policy P  Always, IfNotPresent, Never ($PODVISOR_LAUNCHER_PULL_POLICY)\n"
     "  --launcher-log-level L    PODVISOR_LOG of machines' pods ($PODVISOR_LAUNCHER_LOG)\n"
     "  --cpu-allocation-ratio N  vCPUs for each CPU that a pod requests; default 10\n"
-    "  --feature-gates LIST      of KubeVirt's, which are off by default; known: HostDisk\n"
+    "  --host-disk-folder PATH   whose files on the nodes may be disks (hostDisk) of every\n"
+    "                            namespace's machines; may be given again; default: none\n"
     "  --leader-elect            work only while holding the lease podvisor-operator\n"
     "  --lease-namespace NAME    where the lease is; default: the operator's namespace\n"
     "  --listen ADDRESS:PORT     health and metrics; default 0.0.0.0:8080, \"none\" for none\n"
@@ -37,7 +38,7 @@ enum {
     OPT_PULL_POLICY,
     OPT_LAUNCHER_LOG,
     OPT_CPU_RATIO,
-    OPT_FEATURE_GATES,
+    OPT_HOST_DISK_FOLDER,
     OPT_LEADER,
     OPT_LEASE_NAMESPACE,
     OPT_LISTEN,
@@ -57,7 +58,7 @@ static const struct option flags[] = {
     {"launcher-pull-policy", required_argument, NULL, OPT_PULL_POLICY},
     {"launcher-log-level", required_argument, NULL, OPT_LAUNCHER_LOG},
     {"cpu-allocation-ratio", required_argument, NULL, OPT_CPU_RATIO},
-    {"feature-gates", required_argument, NULL, OPT_FEATURE_GATES},
+    {"host-disk-folder", required_argument, NULL, OPT_HOST_DISK_FOLDER},
     {"leader-elect", no_argument, NULL, OPT_LEADER},
     {"lease-namespace", required_argument, NULL, OPT_LEASE_NAMESPACE},
     {"listen", required_argument, NULL, OPT_LISTEN},
@@ -133,20 +134,16 @@ static int parse_log(int opt, const char *text, struct options *ret, struct erro
     return 0;
 }
 
-/* Names with commas between them, also with "=true" or "=false" as Kubernetes has them. */
-static int parse_feature_gates(const char *text, struct pod_config *ret, struct error *err)
+static int add_host_disk_folder(const char *path, struct pod_config *ret, struct error *err)
 {
-    static const char name[] = "HostDisk";
-    for (size_t len; *text != '\0'; text += len + (text[len] == ',')) {
-        len = strcspn(text, ",");
-        size_t word = strcspn(text, ",=");
-        bool on = word == len || (len - word == 5 && strncmp(text + word, "=true", 5) == 0);
-        bool off = len - word == 6 && strncmp(text + word, "=false", 6) == 0;
-        if (word != sizeof(name) - 1 || strncmp(text, name, word) != 0 || (!on && !off))
-            return error_set(err, EINVAL, "--feature-gates: unknown gate '%.*s'; there is %s",
-                             (int)len, text, name);
-        ret->host_disk = on;
-    }
+    if (!pod_is_plain_path(path))
+        return error_set(err, EINVAL,
+                         "--host-disk-folder %s: must be the absolute path of a folder, without "
+                         "'.', '..', '//' and a '/' at its end",
+                         path);
+    if (ret->host_disk_folders == HOST_DISK_FOLDERS_MAX)
+        return error_set(err, EINVAL, "--host-disk-folder: more than %d", HOST_DISK_FOLDERS_MAX);
+    ret->host_disk_folder[ret->host_disk_folders++] = path;
     return 0;
 }
 
@@ -175,8 +172,8 @@ static int apply(int opt, char *value, struct options *ret, struct error *err)
         if (r == 0)
             ret->pod.cpu_allocation_ratio = number;
         break;
-    case OPT_FEATURE_GATES:
-        return parse_feature_gates(value, &ret->pod, err);
+    case OPT_HOST_DISK_FOLDER:
+        return add_host_disk_folder(value, &ret->pod, err);
     case OPT_LEADER:
         ret->leader_elect = true;
         break;

@@ -9,13 +9,18 @@
 #include <podvisor/json.h>
 #include <podvisor/vmspec.h>
 
+#define HOST_DISK_FOLDERS_MAX 32
+
 /* What the operator was configured with. Borrowed strings that outlive all use. */
 struct pod_config {
     const char *launcher_image;
     const char *launcher_pull_policy; /* "IfNotPresent" */
     const char *log_level;            /* for PODVISOR_LOG; NULL: none */
     uint32_t cpu_allocation_ratio;    /* vCPUs a CPU requested; KubeVirt: 10 */
-    bool host_disk; /* KubeVirt's feature gate HostDisk: files of nodes as disks */
+    /* Folders of nodes, plain paths, whose files may be disks; none: hostDisk is refused, as with
+     * KubeVirt's feature gate HostDisk off. */
+    const char *host_disk_folder[HOST_DISK_FOLDERS_MAX];
+    unsigned host_disk_folders;
 };
 
 /* A PVC of the machine's, as far as the pod depends on it. */
@@ -38,6 +43,9 @@ struct pod_input {
  */
 bool pod_check(const struct pod_config *config, const struct vmspec *spec,
                struct vmspec_diagnostics *diag);
+
+/* A path with one reading: absolute, without "//", "." and "..", and with a name at its end. */
+bool pod_is_plain_path(const char *path);
 
 /* Does the volume show a PVC? Its name is volume->claim.claim then. */
 bool pod_volume_is_claim(const struct vmspec_volume *volume);

@@ -15,52 +15,7 @@ static const char *prefix(const struct vmspec *spec)
     return spec->is_instance ? "spec" : "spec.template.spec";
 }
 
-/* Is `path`, of `len` bytes, the folder `other` or in it? */
-static bool is_within(const char *path, size_t len, const char *other)
-{
-    size_t n = strlen(other);
-    return len >= n && memcmp(path, other, n) == 0 && (len == n || path[n] == '/');
-}
-
-/*
- * The pod gets the whole folder of a host disk, as in KubeVirt. Folders in which a node keeps what
- * it lives by, and those around them, are nobody's place for disks.
- */
-static bool is_system_folder(const char *path, size_t len)
-{
-    static const char *const folders[] = {"/bin",
-                                          "/boot",
-                                          "/dev",
-                                          "/etc",
-                                          "/lib",
-                                          "/lib32",
-                                          "/lib64",
-                                          "/proc",
-                                          "/root",
-                                          "/run",
-                                          "/sbin",
-                                          "/sys",
-                                          "/usr",
-                                          "/var/log",
-                                          "/var/run",
-                                          "/var/lib/cni",
-                                          "/var/lib/containerd",
-                                          "/var/lib/containers",
-                                          "/var/lib/docker",
-                                          "/var/lib/etcd",
-                                          "/var/lib/kubelet",
-                                          "/var/lib/rancher"};
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-        if (is_within(path, len, folders[i]) ||
-            (strlen(folders[i]) > len && strncmp(folders[i], path, len) == 0 &&
-             (len == 1 || folders[i][len] == '/')))
-            return true;
-    }
-    return false;
-}
-
-/* A path with one reading: absolute, without "//", "." and "..", and with a file's name. */
-static bool is_plain_path(const char *path)
+bool pod_is_plain_path(const char *path)
 {
     for (const char *at = path; *at != '\0'; at += strcspn(at, "/")) {
         if (*at++ != '/')
@@ -72,26 +27,41 @@ static bool is_plain_path(const char *path)
     return *path == '/';
 }
 
+/*
+ * The pod gets the whole folder of a host disk, as in KubeVirt. Folders below one that is allowed
+ * are not: who writes there could have put a link in the way, which the node follows as root.
+ */
+static bool is_allowed_folder(const struct pod_config *config, const char *path, size_t len)
+{
+    for (unsigned i = 0; i < config->host_disk_folders; i++) {
+        const char *folder = config->host_disk_folder[i];
+        if (strlen(folder) == len && memcmp(folder, path, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void check_host_disk(const struct pod_config *config, const struct vmspec_volume *volume,
                             const char *path, struct vmspec_diagnostics *diag)
 {
     const char *file = volume->host_disk.path;
+    int len = pod_host_folder_length(file);
     char at[PATH_MAX_TEXT + sizeof(".path")];
     snprintf(at, sizeof(at), "%s.path", path);
-    if (!config->host_disk)
-        vmspec_diagnose(diag, VMSPEC_ERROR, path,
-                        "HostDisk feature gate is not enabled: start the operator with "
-                        "--feature-gates HostDisk where everybody who makes machines may use files "
-                        "of nodes");
-    else if (!is_plain_path(file))
+    if (config->host_disk_folders == 0)
+        vmspec_diagnose(
+            diag, VMSPEC_ERROR, path,
+            "files of nodes are no disks here: who runs the operator allows a folder of "
+            "them with --host-disk-folder");
+    else if (!pod_is_plain_path(file))
         vmspec_diagnose(diag, VMSPEC_ERROR, at,
                         "'%.200s' must be the absolute path of a file, without '.', '..' and '//'",
                         file);
-    else if (is_system_folder(file, (size_t)pod_host_folder_length(file)))
+    else if (!is_allowed_folder(config, file, (size_t)len))
         vmspec_diagnose(diag, VMSPEC_ERROR, at,
-                        "'%.200s' is in a folder of the node's own, which a machine's pod is not "
-                        "given; keep disks in one of their own, such as /var/data",
-                        file);
+                        "the folder of '%.200s' is none that the operator allows "
+                        "(--host-disk-folder), such as %.200s",
+                        file, config->host_disk_folder[0]);
 }
 
 static void check_volumes(const struct pod_config *config, const struct vmspec *spec,

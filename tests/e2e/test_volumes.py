@@ -4,8 +4,8 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
-import tempfile
 import unittest
 
 import lib
@@ -90,13 +90,15 @@ class Volumes(linux.Case):
         (read / "disk.img").write_bytes(bytes([7]) + bytes(2 * MIB - 1))
         self.claim("file", "16Mi")
         self.claim("dv", "8Mi")
-        host = tempfile.TemporaryDirectory(dir="/var/tmp")
-        self.addCleanup(host.cleanup)
-        os.chown(host.name, 107, 107)
+        host = pathlib.Path("/var/lib/podvisor-disks")  # deploy/overlays/dev allows it
+        host.mkdir(exist_ok=True)
+        os.chown(host, 107, 107)
+        (host / "any.img").unlink(missing_ok=True)
+        self.addCleanup(shutil.rmtree, host)
         volumes = [{"name": "file", "persistentVolumeClaim": {"claimName": "file"}},
                    {"name": "read", "persistentVolumeClaim": {"claimName": "read", "readOnly": True}},
                    {"name": "dv", "dataVolume": {"name": "dv"}},
-                   {"name": "host", "hostDisk": {"path": f"{host.name}/any.img", "type": "DiskOrCreate", "capacity": "4Mi"}},
+                   {"name": "host", "hostDisk": {"path": f"{host}/any.img", "type": "DiskOrCreate", "capacity": "4Mi"}},
                    {"name": "scratch", "emptyDisk": {"capacity": "2Mi"}},
                    {"name": "copy", "ephemeral": {"persistentVolumeClaim": {"claimName": "read"}}},
                    {"name": "image", "containerDisk": {"image": lib.TEST_GUEST, "imagePullPolicy": "Never"}},

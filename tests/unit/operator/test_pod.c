@@ -529,42 +529,52 @@ START_TEST(test_two_account_volumes)
 }
 END_TEST
 
-/* Files of nodes: only where the gate is open, and never a folder that the node lives by. */
+/* Files of nodes: only where the operator allows the very folder. */
 static const struct {
     const char *path;
-    bool gate, fine;
+    unsigned folders; /* of /var/data and /srv/a.b, from the first */
+    bool fine;
 } host_disks[] = {
-    {"/var/data/disk.img", true, true},
-    {"/var/data/disk.img", false, false},
-    {"/home/a/b/c.img", true, true},
-    {"/var/library/x", true, true},
-    {"relative", true, false},
-    {"/x", true, false},
-    {"/var/x", true, false},
-    {"/var/lib/x", true, false},
-    {"/var/lib/kubelet/x", true, false},
-    {"/etc/x", true, false},
-    {"/dev/sda", true, false},
-    {"/data/../etc/x", true, false},
-    {"/data//x", true, false},
-    {"/data/./x", true, false},
-    {"/data/", true, false},
-    {"/data/..", true, false},
+    {"/var/data/disk.img", 1, true},
+    {"/var/data/disk.img", 0, false},
+    {"/srv/a.b/disk.img", 2, true},
+    {"/srv/a.b/disk.img", 1, false},
+    {"/var/data/folder/disk.img", 2, false},
+    {"/var/database/disk.img", 2, false},
+    {"/var/dat/disk.img", 2, false},
+    {"/var/data", 2, false},
+    {"/var/lib/k0s/x", 2, false},
+    {"/home/x", 2, false},
+    {"/x", 2, false},
+    {"relative", 2, false},
+    {"var/data/x", 2, false},
+    {"/var/data/../data/x", 2, false},
+    {"/var/data//x", 2, false},
+    {"/var/data/", 2, false},
+    {"/var/data/.", 2, false},
+    {"/var/data/..", 2, false},
 };
 
 START_TEST(test_host_disk_check)
 {
     cleanup_json cJSON *vmi = kit_vmi(NULL);
-    struct pod_config gated = config;
+    struct pod_config allowing = config;
     struct vmspec *spec = NULL;
     struct vmspec_diagnostics diag = {0};
     struct error err = ERROR_INIT;
     cleanup_free char *volumes =
         xasprintf("[{name: a, hostDisk: {path: %s, type: DiskOrCreate}}]", host_disks[_i].path);
     tree_put(tree_need_object(vmi, "spec"), "volumes", kit_yaml(volumes));
-    gated.host_disk = host_disks[_i].gate;
+    allowing.host_disk_folder[0] = "/var/data";
+    allowing.host_disk_folder[1] = "/srv/a.b";
+    allowing.host_disk_folders = host_disks[_i].folders;
     ck_assert_msg(vmspec_from_object(vmi, &spec, &diag, &err) == 0, "%s", err.text);
-    ck_assert_msg(pod_check(&gated, spec, &diag) == host_disks[_i].fine, "%s", host_disks[_i].path);
+    ck_assert_msg(pod_check(&allowing, spec, &diag) == host_disks[_i].fine, "%s",
+                  host_disks[_i].path);
+    for (size_t i = 0; i < diag.list.count; i++)
+        ck_assert_msg(diag.list.item[i].severity != VMSPEC_ERROR ||
+                          strstr(diag.list.item[i].path, "hostDisk") != NULL,
+                      "%s", diag.list.item[i].path);
     vmspec_diagnostics_done(&diag);
     vmspec_free(spec);
 }
