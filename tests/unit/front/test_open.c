@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 static struct plan plan;
 static struct machine_config config;
@@ -320,10 +321,12 @@ START_TEST(second_to_make_a_disk_leaves_it_alone)
     add_empty_claim();
     ck_assert_int_eq(open_existing_disks(&plan, &config, NULL), 0);
     ck_assert_int_eq(open_existing_disks(&plan, &second, NULL), 0);
+    strcpy(plan.holder, "machine lab/first");
     ck_assert_int_eq(create_missing_disks(&plan, &config, &created, NULL), 0);
+    bool has_names = getxattr("disk.img", "user.podvisor.holder", NULL, 0) > 0;
     ck_assert_uint_eq(created.count, 1);
     ck_assert_int_eq(create_missing_disks(&plan, &second, &none, &err), -EBUSY);
-    ck_assert_ptr_nonnull(strstr(err.text, "in use"));
+    ck_assert_ptr_nonnull(strstr(err.text, has_names ? "in use; machine lab/first" : "in use"));
     created_undo(&none);
     ck_assert(is_at(config.disk[0].fd, "disk.img"));
     ck_assert_uint_eq(sweep(), 1);

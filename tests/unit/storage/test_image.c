@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -194,6 +195,22 @@ START_TEST(test_replaced_while_waiting)
 }
 END_TEST
 
+/* An open file description lock has no process: the name is the one that its owner left. */
+START_TEST(test_holder_has_a_name)
+{
+    struct image_file first, second;
+    struct image_file_options options = {.holder = "machine lab/first"};
+    make_file(4096, 0600);
+    ck_assert_int_eq(image_file_open(path, &options, &first, &err), 0);
+    bool has_names = getxattr(path, "user.podvisor.holder", NULL, 0) > 0;
+    options.holder = "machine lab/second";
+    ck_assert_int_eq(image_file_open(path, &options, &second, &err), -EBUSY);
+    ck_assert_ptr_nonnull(strstr(
+        err.text, has_names ? "in use; machine lab/first was the last to take it" : "in use by"));
+    close(first.fd);
+}
+END_TEST
+
 /* A POSIX lock of another process: the kernel tells who. */
 START_TEST(test_lock_names_the_holder)
 {
@@ -304,6 +321,7 @@ int main(void)
     tcase_add_test(t, test_locks);
     tcase_add_test(t, test_removed_while_waiting);
     tcase_add_test(t, test_replaced_while_waiting);
+    tcase_add_test(t, test_holder_has_a_name);
     tcase_add_test(t, test_lock_names_the_holder);
     tcase_add_test(t, test_direct_size);
     tcase_add_test(t, test_image_needs_write_access);
