@@ -44,7 +44,8 @@
 struct qcow2_table {
     uint64_t *entry;
     uint64_t offset;                 /* in the file */
-    uint32_t count;                  /* entries in the file */
+    uint32_t file_count;             /* entries there: changes with `offset` only */
+    uint32_t count;                  /* entries in use: more than that while the table grows */
     uint32_t room;                   /* entries in memory */
     uint32_t dirty_first, dirty_end; /* what to write: [first, end); none when end is 0 */
 };

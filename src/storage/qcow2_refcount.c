@@ -203,7 +203,7 @@ static void set_table(struct qcow2 *q, uint64_t offset, uint32_t count)
 {
     pthread_mutex_lock(&q->map_lock);
     q->refcount_table.offset = offset;
-    q->refcount_table.count = count;
+    q->refcount_table.file_count = q->refcount_table.count = count;
     pthread_mutex_unlock(&q->map_lock);
 }
 
@@ -226,7 +226,7 @@ static int write_growth(struct qcow2 *q, const struct growth *g)
             r = clear_cluster(q, c);
     }
     memset(t->entry + t->count, 0, (size_t)(g->count - t->count) * 8);
-    set_table(q, t->offset, g->count);
+    t->count = g->count; /* where it is remains: others ask for that, with map_lock only */
     for (uint64_t i = 0; i < g->blocks; i++)
         t->entry[g->old_count + i] = htobe64((g->first + g->table + i) << q->cluster_bits);
     for (uint64_t c = g->first; r == 0 && c < end; c++)

@@ -21,7 +21,7 @@ int qcow2_table_read(struct qcow2 *q, struct qcow2_table *table, uint64_t offset
     if (table->entry == NULL)
         return -ENOMEM;
     table->offset = offset;
-    table->count = count;
+    table->file_count = table->count = count;
     table->room = (uint32_t)entries;
     uint64_t bytes = ((uint64_t)count + block - 1) / block * block * 8;
     return qcow2_file_read(q->img, (uint8_t *)table->entry, bytes, offset);
@@ -79,7 +79,7 @@ bool qcow2_metadata_add(struct qcow2 *q, uint64_t offset)
 
 static bool in_table(const struct qcow2 *q, const struct qcow2_table *table, uint64_t offset)
 {
-    uint64_t bytes = qcow2_clusters(q, (uint64_t)table->count * 8) << q->cluster_bits;
+    uint64_t bytes = qcow2_clusters(q, (uint64_t)table->file_count * 8) << q->cluster_bits;
     return offset >= table->offset && offset - table->offset < bytes;
 }
 
