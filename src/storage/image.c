@@ -121,7 +121,8 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     if (config->format == IMAGE_FORMAT_RAW && config->backing != NULL)
         return error_set(err, EINVAL, "a raw image lies on no other");
     struct image_geometry geometry;
-    int r = image_geometry_read(config->fd, config->format, &geometry, err);
+    struct qcow2_header header;
+    int r = image_geometry_and_header(config->fd, config->format, &geometry, &header, err);
     if (r < 0)
         return r;
     int flags = fcntl(config->fd, F_GETFL);
@@ -147,7 +148,7 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     if (config->backing != NULL)
         align_with(&img->geometry, &config->backing->geometry);
     if (config->format == IMAGE_FORMAT_QCOW2) {
-        r = qcow2_open(img, config->backing != NULL, err);
+        r = qcow2_open(img, &header, config->backing != NULL, err);
         if (r < 0)
             return r;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What an open descriptor is: type, size, alignment. Start-up only, one thread; owns nothing. */
 #include "image.h"
-#include "qcow2_header.h"
+#include "qcow2_open.h"
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -78,7 +78,8 @@ static int check_raw_size(const struct image_geometry *g, struct error *err)
 }
 
 /* The disk's size is in the header. Direct I/O moves whole blocks: none may be in two clusters. */
-static int read_qcow2_size(int fd, struct image_geometry *g, struct error *err)
+static int read_qcow2_size(int fd, struct image_geometry *g, struct qcow2_header *ret_header,
+                           struct error *err)
 {
     struct qcow2_header header;
     int r = qcow2_header_read(fd, g->size, &header, err);
@@ -94,11 +95,12 @@ static int read_qcow2_size(int fd, struct image_geometry *g, struct error *err)
                          "needs",
                          (unsigned long long)header.virtual_size, g->offset_align);
     g->size = header.virtual_size;
+    *ret_header = header;
     return 0;
 }
 
-int image_geometry_read(int fd, enum image_format format, struct image_geometry *ret_geometry,
-                        struct error *err)
+int image_geometry_and_header(int fd, enum image_format format, struct image_geometry *ret_geometry,
+                              struct qcow2_header *ret_header, struct error *err)
 {
     struct image_geometry g = {.logical_block_size = IMAGE_SECTOR_SIZE,
                                .physical_block_size = 4096,
@@ -116,8 +118,16 @@ int image_geometry_read(int fd, enum image_format format, struct image_geometry 
     if (g.direct)
         r = read_alignment(fd, &g, err);
     if (r == 0)
-        r = format == IMAGE_FORMAT_QCOW2 ? read_qcow2_size(fd, &g, err) : check_raw_size(&g, err);
+        r = format == IMAGE_FORMAT_QCOW2 ? read_qcow2_size(fd, &g, ret_header, err)
+                                         : check_raw_size(&g, err);
     if (r == 0)
         *ret_geometry = g;
     return r;
+}
+
+int image_geometry_read(int fd, enum image_format format, struct image_geometry *ret_geometry,
+                        struct error *err)
+{
+    struct qcow2_header header;
+    return image_geometry_and_header(fd, format, ret_geometry, &header, err);
 }

@@ -179,8 +179,6 @@ static int open_header(struct qcow2 *q, bool has_backing, struct error *err)
     uint64_t bytes = 0;
     int r = file_size(img, &bytes, err);
     if (r == 0)
-        r = qcow2_header_read(img->fd, bytes, &q->header, err);
-    if (r == 0)
         r = qcow2_header_check_use(&q->header, img->readonly, has_backing, err);
     if (r < 0)
         return r;
@@ -232,12 +230,14 @@ static int open_refcounts(struct qcow2 *q, struct error *err)
     return qcow2_metadata_collect(q, err);
 }
 
-int qcow2_open(struct image *img, bool has_backing, struct error *err)
+int qcow2_open(struct image *img, const struct qcow2_header *header, bool has_backing,
+               struct error *err)
 {
     struct qcow2 *q = calloc(1, sizeof(*q));
     if (q == NULL)
         return error_sys(err, ENOMEM, "cannot open the image");
     q->img = img;
+    q->header = *header;
     img->qcow2 = q;
     img->ops = &qcow2_ops;
     init_locks(q);

@@ -65,7 +65,7 @@ int qcow2_l2_own(struct qcow2 *q, uint64_t cluster, bool create, uint64_t *ret_t
 
 static int change_entry(struct qcow2 *q, uint64_t cluster, qcow2_change change, void *ctx)
 {
-    uint64_t table;
+    uint64_t table = 0;
     bool copied;
     unsigned index;
     uint8_t *slice;
@@ -98,7 +98,7 @@ static int change_entry(struct qcow2 *q, uint64_t cluster, qcow2_change change, 
 
 static int make_room(struct qcow2 *q, uint64_t cluster)
 {
-    uint64_t table;
+    uint64_t table = 0;
     bool copied;
     unsigned index;
     (void)qcow2_l2_place(q, cluster, &table, &copied);

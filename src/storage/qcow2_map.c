@@ -35,6 +35,8 @@ const char *qcow2_decode(const struct qcow2 *q, uint64_t entry, struct qcow2_ext
 const char *qcow2_l2_place(const struct qcow2 *q, uint64_t cluster, uint64_t *ret_offset,
                            bool *ret_copied)
 {
+    if (cluster >> q->l2_bits >= q->l1.count)
+        return "L1 table that is too short";
     uint64_t entry = qcow2_table_get(&q->l1, cluster >> q->l2_bits);
     *ret_offset = entry & QCOW2_OFFSET_MASK;
     *ret_copied = (entry & QCOW2_COPIED) != 0;

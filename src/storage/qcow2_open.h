@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The way from image.c to the format. */
+/* The way from image.c to the format, over image_geometry.c. */
 #ifndef PODVISOR_STORAGE_QCOW2_OPEN_H
 #define PODVISOR_STORAGE_QCOW2_OPEN_H
 
 #include "image.h"
+#include "qcow2_header.h"
+
+/*
+ * image_geometry_read(), with the header that the size is from (raw: untouched). It is read once:
+ * whoever has the file can change it between two readings, of which then only one was checked.
+ */
+int image_geometry_and_header(int fd, enum image_format format, struct image_geometry *ret_geometry,
+                              struct qcow2_header *ret_header, struct error *err);
 
 /*
  * Makes a qcow2 image of one whose descriptor, geometry and flags are set: its ops and what they
- * need. Start-up only. Returns 0 or a negative errno; nothing is left then.
+ * need. `header` is the one that the geometry is from. Start-up only. Returns 0 or a negative
+ * errno; nothing is left then.
  */
-int qcow2_open(struct image *img, bool has_backing, struct error *err);
+int qcow2_open(struct image *img, const struct qcow2_header *header, bool has_backing,
+               struct error *err);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What of a qcow2 image shows from the inside only: the states between two steps of a change.
- * fdatasync() is wrapped by the linker: it is what separates the steps.
+ * What of a qcow2 image shows from the inside only: the states between two steps. fdatasync(),
+ * which separates them, and pread(), which opening begins with, are wrapped by the linker.
  */
 #include "qcow2.h"
 #include "qcow2kit.h"
@@ -12,9 +12,11 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-static void (*between)(void);
+static void (*between)(void), (*after_pread)(void);
 
 int __wrap_fdatasync(int fd);
+ssize_t __real_pread(int fd, void *buf, size_t len, off_t offset);
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t offset);
 
 /* What is called in between may get here again. */
 int __wrap_fdatasync(int fd)
@@ -26,6 +28,14 @@ int __wrap_fdatasync(int fd)
         now();
     between = now;
     return 0;
+}
+
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t offset)
+{
+    ssize_t n = __real_pread(fd, buf, len, offset);
+    if (after_pread != NULL)
+        after_pread();
+    return n;
 }
 
 static void write_range(struct image *img, uint64_t from, uint64_t to)
@@ -93,6 +103,45 @@ START_TEST(test_data_behind_a_refcount_table_that_grows)
 }
 END_TEST
 
+/* ---- a file that changes while it is opened ---- */
+
+static void change_file(void)
+{
+    after_pread = NULL;
+    kit_run("cat small.qcow2 > disk.qcow2");
+}
+
+/* What was checked is what is used: no table is smaller than the disk needs. */
+START_TEST(test_header_that_changes)
+{
+    kit_run("qemu-img create -q -f qcow2 -o cluster_size=512 disk.qcow2 64M");
+    kit_run("qemu-img create -q -f qcow2 -o cluster_size=512 small.qcow2 64k");
+    after_pread = change_file;
+    struct image *img = kit_open("disk.qcow2", IMAGE_FORMAT_QCOW2, true, NULL);
+    ck_assert_ptr_null(after_pread);
+    struct qcow2 *q = img->qcow2;
+    ck_assert_uint_eq(img->geometry.size, 64 * MIB);
+    uint64_t last = (img->geometry.size - 1) >> q->cluster_bits;
+    ck_assert_uint_lt(last >> q->l2_bits, q->l1.count);
+    uint8_t buf[512];
+    ck_assert_int_eq(kit_read(img, img->geometry.size - sizeof(buf), buf, sizeof(buf)), 0);
+    kit_close(img);
+}
+END_TEST
+
+START_TEST(test_behind_the_l1_table)
+{
+    kit_run("qemu-img create -q -f qcow2 -o cluster_size=512 disk.qcow2 64k");
+    struct image *img = kit_open("disk.qcow2", IMAGE_FORMAT_QCOW2, true, NULL);
+    struct qcow2 *q = img->qcow2;
+    uint64_t end = (uint64_t)q->l1.count << q->l2_bits, table;
+    bool copied;
+    ck_assert_ptr_null(qcow2_l2_place(q, end - 1, &table, &copied));
+    ck_assert_ptr_nonnull(qcow2_l2_place(q, end, &table, &copied));
+    kit_close(img);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("qcow2-inside");
@@ -100,6 +149,8 @@ int main(void)
     tcase_set_timeout(tc, 110);
     tcase_add_checked_fixture(tc, kit_enter, kit_leave);
     tcase_add_test(tc, test_data_behind_a_refcount_table_that_grows);
+    tcase_add_test(tc, test_header_that_changes);
+    tcase_add_test(tc, test_behind_the_l1_table);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
