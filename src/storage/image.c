@@ -105,15 +105,6 @@ static void init_rmw_lock(struct image *img)
     pthread_rwlockattr_destroy(&attr);
 }
 
-/* Requests go to both, so they are as the stricter one wants them. */
-static void align_with(struct image_geometry *g, const struct image_geometry *below)
-{
-    if (below->mem_align > g->mem_align)
-        g->mem_align = below->mem_align;
-    if (below->offset_align > g->offset_align)
-        g->offset_align = below->offset_align;
-}
-
 int image_init(struct image *img, const struct image_config *config, struct error *err)
 {
     if (config->format != IMAGE_FORMAT_RAW && config->format != IMAGE_FORMAT_QCOW2)
@@ -123,6 +114,8 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     struct image_geometry geometry;
     struct qcow2_header header;
     int r = image_geometry_and_header(config->fd, config->format, &geometry, &header, err);
+    if (r == 0 && config->backing != NULL)
+        r = image_geometry_lie_on(&geometry, &header, &config->backing->geometry, err);
     if (r < 0)
         return r;
     int flags = fcntl(config->fd, F_GETFL);
@@ -145,8 +138,6 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     atomic_init(&img->can_punch, true);
     atomic_init(&img->can_zero, true);
     atomic_init(&img->flush_error, 0);
-    if (config->backing != NULL)
-        align_with(&img->geometry, &config->backing->geometry);
     if (config->format == IMAGE_FORMAT_QCOW2) {
         r = qcow2_open(img, &header, config->backing != NULL, err);
         if (r < 0)

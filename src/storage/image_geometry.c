@@ -77,7 +77,23 @@ static int check_raw_size(const struct image_geometry *g, struct error *err)
     return 0;
 }
 
-/* The disk's size is in the header. Direct I/O moves whole blocks: none may be in two clusters. */
+/* Direct I/O moves whole blocks: none may be in two clusters, or half behind the disk's end. */
+static int check_qcow2_alignment(const struct image_geometry *g, const struct qcow2_header *header,
+                                 struct error *err)
+{
+    if (g->offset_align > UINT32_C(1) << header->cluster_bits)
+        return error_set(err, EINVAL,
+                         "direct I/O needs an alignment of %u bytes, more than a qcow2 cluster",
+                         g->offset_align);
+    if (header->virtual_size % g->offset_align != 0)
+        return error_set(err, EINVAL,
+                         "the size, %llu bytes, is not a multiple of the %u bytes that direct I/O "
+                         "needs",
+                         (unsigned long long)header->virtual_size, g->offset_align);
+    return 0;
+}
+
+/* The disk's size is in the header. */
 static int read_qcow2_size(int fd, struct image_geometry *g, struct qcow2_header *ret_header,
                            struct error *err)
 {
@@ -85,15 +101,9 @@ static int read_qcow2_size(int fd, struct image_geometry *g, struct qcow2_header
     int r = qcow2_header_read(fd, g->size, &header, err);
     if (r < 0)
         return r;
-    if (g->offset_align > UINT32_C(1) << header.cluster_bits)
-        return error_set(err, EINVAL,
-                         "direct I/O needs an alignment of %u bytes, more than a qcow2 cluster",
-                         g->offset_align);
-    if (header.virtual_size % g->offset_align != 0)
-        return error_set(err, EINVAL,
-                         "the size, %llu bytes, is not a multiple of the %u bytes that direct I/O "
-                         "needs",
-                         (unsigned long long)header.virtual_size, g->offset_align);
+    r = check_qcow2_alignment(g, &header, err);
+    if (r < 0)
+        return r;
     g->size = header.virtual_size;
     *ret_header = header;
     return 0;
@@ -130,4 +140,17 @@ int image_geometry_read(int fd, enum image_format format, struct image_geometry 
 {
     struct qcow2_header header;
     return image_geometry_and_header(fd, format, ret_geometry, &header, err);
+}
+
+int image_geometry_lie_on(struct image_geometry *g, const struct qcow2_header *header,
+                          const struct image_geometry *below, struct error *err)
+{
+    if (below->mem_align > g->mem_align)
+        g->mem_align = below->mem_align;
+    if (below->offset_align > g->offset_align)
+        g->offset_align = below->offset_align;
+    if (check_qcow2_alignment(g, header, err) == 0)
+        return 0;
+    error_wrap(err, "its backing image is the stricter one");
+    return error_hint(err, "open the backing image without cache=none");
 }

@@ -6,6 +6,7 @@
 #include "qcow2.h"
 #include "qcow2kit.h"
 #include "run_suite.h"
+#include <fcntl.h>
 #include <podvisor/cleanup.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,41 @@ START_TEST(test_behind_the_l1_table)
 }
 END_TEST
 
+/* ---- a backing image that is stricter ---- */
+
+/* cluster size, size in bytes, whether blocks of 4096 bytes can be moved. */
+static const struct {
+    const char *cluster_size;
+    unsigned size;
+    bool good;
+} overlays[] = {
+    {"512", 65536, false}, {"4k", 65536, true}, {"64k", 65536, true}, {"64k", 66048, false}};
+
+/* Tables are written in blocks of the alignment: none may have a piece of another cluster. */
+START_TEST(test_alignment_of_the_backing)
+{
+    struct error err = ERROR_INIT;
+    kit_run("truncate -s 64k below.img; qemu-img create -q -f qcow2 -o cluster_size=%s "
+            "-b below.img -F raw disk.qcow2 %u",
+            overlays[_i].cluster_size, overlays[_i].size);
+    struct image *below = kit_open("below.img", IMAGE_FORMAT_RAW, true, NULL);
+    below->geometry.offset_align = below->geometry.mem_align = 4096;
+    struct image *img = kit_try_open("disk.qcow2", IMAGE_FORMAT_QCOW2, O_RDWR, below, &err);
+    ck_assert_int_eq(img != NULL, overlays[_i].good);
+    if (img == NULL) {
+        ck_assert_int_eq(err.code, EINVAL);
+        ck_assert_ptr_nonnull(strstr(err.text, "backing"));
+        kit_close(below);
+        return;
+    }
+    ck_assert_uint_eq(img->geometry.offset_align, 4096);
+    write_range(img, 0, 65536);
+    ck_assert_int_eq(img->ops->flush(img), 0);
+    kit_close(img);
+    kit_run("qemu-img check -q -f qcow2 disk.qcow2");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("qcow2-inside");
@@ -151,6 +187,7 @@ int main(void)
     tcase_add_test(tc, test_data_behind_a_refcount_table_that_grows);
     tcase_add_test(tc, test_header_that_changes);
     tcase_add_test(tc, test_behind_the_l1_table);
+    tcase_add_loop_test(tc, test_alignment_of_the_backing, 0, (int)ARRAY_SIZE(overlays));
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
