@@ -153,7 +153,7 @@ int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table);
 /* Remembers a cluster with metadata. Whether it was not there before. */
 bool qcow2_metadata_add(struct qcow2 *q, uint64_t offset);
 
-/* The cluster is free for other things. */
+/* The cluster is free for other things; 0: none is. */
 void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset);
 
 /* Whether the cluster at `offset` has metadata, which no data may overwrite. */

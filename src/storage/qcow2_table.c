@@ -65,8 +65,8 @@ static uint64_t *metadata_slot(const struct qcow2 *q, uint64_t offset)
 void qcow2_metadata_remove(struct qcow2 *q, uint64_t offset)
 {
     uint64_t *slot = metadata_slot(q, offset);
-    if (*slot == offset)
-        *slot = REMOVED;
+    if (*slot == offset && offset != 0)
+        *slot = REMOVED; /* a slot that nobody uses stays so */
 }
 
 bool qcow2_metadata_add(struct qcow2 *q, uint64_t offset)

@@ -178,6 +178,26 @@ START_TEST(test_alignment_of_the_backing)
 }
 END_TEST
 
+/* ---- the set of metadata ---- */
+
+/* New L2 tables take the place of none: the set has room for those that are, not for more. */
+START_TEST(test_new_tables_remove_nothing)
+{
+    kit_run("qemu-img create -q -f qcow2 -o cluster_size=512 disk.qcow2 4M");
+    struct image *img = kit_open("disk.qcow2", IMAGE_FORMAT_QCOW2, false, NULL);
+    struct qcow2 *q = img->qcow2;
+    write_range(img, 0, 4 * MIB);
+    unsigned tables = 0;
+    for (uint64_t i = 0; i < q->metadata_size; i++) {
+        ck_assert(q->metadata[i] == 0 || qcow2_is_metadata(q, q->metadata[i]));
+        ck_assert_uint_eq(q->metadata[i] & (q->cluster_size - 1), 0);
+        tables += q->metadata[i] != 0;
+    }
+    ck_assert_uint_gt(tables, q->l1.count);
+    kit_close(img);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("qcow2-inside");
@@ -188,6 +208,7 @@ int main(void)
     tcase_add_test(tc, test_header_that_changes);
     tcase_add_test(tc, test_behind_the_l1_table);
     tcase_add_loop_test(tc, test_alignment_of_the_backing, 0, (int)ARRAY_SIZE(overlays));
+    tcase_add_test(tc, test_new_tables_remove_nothing);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
