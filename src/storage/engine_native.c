@@ -78,12 +78,24 @@ static void finish(struct native *n, struct engine_request *req, int result)
     n->finished_tail = req;
 }
 
+/*
+ * A write that was to be on stable storage says what a flush would have said, and the kernel says
+ * it once: it stays (see image.c).
+ */
+static void keep_error(const struct engine_request *req, int64_t moved)
+{
+    struct image *img = req->image;
+    if (moved < 0 && req->op == ENGINE_WRITE && req->sync && !img->geometry.direct)
+        atomic_store_explicit(&img->flush_error, (int)moved, memory_order_relaxed);
+}
+
 void native_complete(struct native *n, struct engine_request *req, int64_t moved)
 {
     unlock(req);
     if (moved == -EAGAIN || moved == -EINTR || moved == -ECANCELED) {
         engine_pass_on(&n->engine, req);
     } else if (moved <= 0) {
+        keep_error(req, moved);
         finish(n, req, moved < 0 ? (int)moved : -EIO); /* 0: somebody shrank the file */
     } else {
         req->offset += (uint64_t)moved;

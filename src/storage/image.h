@@ -69,7 +69,7 @@ struct image {
     struct image_geometry geometry;
     /* Learnt on the way: a file system's first EOPNOTSUPP is its last. */
     atomic_bool nowait_read, nowait_write, can_punch, can_zero;
-    atomic_int flush_error; /* negative errno of the first flush that failed; see image.c */
+    atomic_int flush_error; /* negative errno of a flush that failed; see image.c */
     /*
      * Requests smaller than a block of direct I/O read, change and write the whole block: they
      * hold this exclusively, everything else that writes holds it shared. Only used when

@@ -4,7 +4,7 @@
  * buffered, many requests in flight against a shadow, and all that it must leave to threads. Where
  * a kernel or a container has one of them not, the same must come of the fallback.
  */
-#include "engine.h"
+#include "native.h"
 #include "run_suite.h"
 #include <check.h>
 #include <fcntl.h>
@@ -267,6 +267,38 @@ START_TEST(nothing_keeps_the_file_locked)
 }
 END_TEST
 
+/* An interface under which every write fails. */
+static void queue_failing(struct native *n, struct engine_request *req)
+{
+    native_complete(n, req, -EIO);
+}
+
+static void do_nothing(struct native *n)
+{
+    (void)n;
+}
+
+static const struct native_ops failing = {
+    .buffered = true, .queue = queue_failing, .submit = do_nothing, .reap = do_nothing};
+
+/* What a write through the page cache lost, no later flush may call safe. Buffered, direct. */
+START_TEST(a_durable_write_that_fails)
+{
+    make_engine(_i == 0 ? 2 : 1);
+    client.complete = keep_result;
+    struct native *n = container_of(engine, struct native, engine);
+    const struct native_ops *ops = n->ops;
+    n->ops = &failing;
+    start(&flight[0], ENGINE_WRITE, 0, 4096, 0, true);
+    engine_kick(engine);
+    ck_assert(engine_drain(engine, 10000));
+    ck_assert_int_eq(last_result, -EIO);
+    ck_assert_int_eq(img.ops->flush(&img), img.geometry.direct ? 0 : -EIO);
+    n->ops = ops;
+    teardown();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("native");
@@ -277,6 +309,7 @@ int main(void)
     tcase_add_loop_test(t, a_file_that_shrinks, 0, ARRAY_SIZE(modes));
     tcase_add_loop_test(t, more_than_it_can_hold, 0, ARRAY_SIZE(modes));
     tcase_add_loop_test(t, nothing_keeps_the_file_locked, 0, ARRAY_SIZE(modes));
+    tcase_add_loop_test(t, a_durable_write_that_fails, 0, 2);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
