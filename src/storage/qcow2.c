@@ -7,8 +7,9 @@
  * Memory, allocated when an image is opened, resident once it is used: the L1 table (8 bytes for
  * 512 MiB of disk with clusters of 64 KiB), up to 4 MiB of L2 tables (32 GiB of disk), and of an
  * image that is written up to 512 KiB of refcounts, the refcount table, and a set of 8 bytes for
- * every L2 table and refcount block, with room; four buffers of a cluster to copy with, and four
- * to unpack with.
+ * every L2 table and refcount block, with room; and buffers, four of a cluster to copy with and
+ * four of three clusters to unpack with, fewer of clusters of more than 256 KiB.
+ * src/operator/overhead.c counts on it: what is larger here is larger there.
  */
 #include "qcow2.h"
 #include "qcow2_open.h"

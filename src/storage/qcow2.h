@@ -37,8 +37,12 @@
 /* Parts of one transfer; a longer list is done in pieces. */
 #define QCOW2_IOV_MAX 64
 
-/* Buffers of a cluster's size, of each kind: resident only once they are used. */
-#define QCOW2_BUFFERS 4
+/*
+ * Buffers of a cluster's size, of each kind: as many as fit, but one at least. Resident only once
+ * they are used.
+ */
+#define QCOW2_BUFFERS       4
+#define QCOW2_BUFFERS_BYTES (1u << 20)
 
 /* L1 or refcount table: as in the file, big-endian, all in memory. */
 struct qcow2_table {
@@ -78,6 +82,7 @@ struct qcow2_buffers {
     pthread_mutex_t lock;
     pthread_cond_t returned;
     uint32_t clock;
+    unsigned count;
     struct qcow2_buffer buffer[QCOW2_BUFFERS];
 };
 

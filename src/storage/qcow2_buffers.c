@@ -12,7 +12,12 @@ int qcow2_buffers_init(struct qcow2 *q, struct qcow2_buffers *buffers, bool unpa
     uint64_t packed = 2 * ((uint64_t)q->cluster_size + q->img->geometry.offset_align);
     pthread_mutex_init(&buffers->lock, NULL);
     pthread_cond_init(&buffers->returned, NULL);
-    for (unsigned i = 0; i < QCOW2_BUFFERS; i++) {
+    buffers->count = QCOW2_BUFFERS_BYTES / q->cluster_size;
+    if (buffers->count == 0)
+        buffers->count = 1;
+    if (buffers->count > QCOW2_BUFFERS)
+        buffers->count = QCOW2_BUFFERS;
+    for (unsigned i = 0; i < buffers->count; i++) {
         struct qcow2_buffer *b = &buffers->buffer[i];
         b->cluster = qcow2_file_buffer(q->img, q->cluster_size);
         if (b->cluster == NULL)
@@ -29,7 +34,7 @@ int qcow2_buffers_init(struct qcow2 *q, struct qcow2_buffers *buffers, bool unpa
 
 void qcow2_buffers_done(struct qcow2_buffers *buffers)
 {
-    for (unsigned i = 0; i < QCOW2_BUFFERS; i++) {
+    for (unsigned i = 0; i < buffers->count; i++) {
         free(buffers->buffer[i].cluster);
         free(buffers->buffer[i].packed);
         free(buffers->buffer[i].workspace);
@@ -39,7 +44,7 @@ void qcow2_buffers_done(struct qcow2_buffers *buffers)
 static struct qcow2_buffer *choose(struct qcow2_buffers *buffers, uint64_t tag)
 {
     struct qcow2_buffer *best = NULL;
-    for (unsigned i = 0; i < QCOW2_BUFFERS; i++) {
+    for (unsigned i = 0; i < buffers->count; i++) {
         struct qcow2_buffer *b = &buffers->buffer[i];
         if (b->busy)
             continue;

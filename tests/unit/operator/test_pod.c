@@ -610,10 +610,10 @@ static uint64_t overhead_with(const char *volumes)
 START_TEST(test_overlay_memory)
 {
     uint64_t plain = overhead_with("[{name: a, emptyDisk: {capacity: 1Mi}}]");
-    ck_assert_uint_ge(overhead_with("[{name: a, containerDisk: {image: x}}]"), plain + (4 << 20));
-    ck_assert_uint_ge(
+    ck_assert_uint_eq(overhead_with("[{name: a, containerDisk: {image: x}}]"), plain + (16 << 20));
+    ck_assert_uint_eq(
         overhead_with("[{name: a, ephemeral: {persistentVolumeClaim: {claimName: b}}}]"),
-        plain + (4 << 20));
+        plain + (11 << 19));
 }
 END_TEST
 

@@ -198,6 +198,43 @@ START_TEST(test_new_tables_remove_nothing)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static uint64_t cache_bytes(const struct qcow2_cache *cache)
+{
+    return (uint64_t)cache->sets * QCOW2_CACHE_WAYS * (cache->slice_size + sizeof(*cache->slot));
+}
+
+static uint64_t table_bytes(const struct qcow2 *q)
+{
+    return cache_bytes(&q->l2_cache) + cache_bytes(&q->refcount_cache) + sizeof(*q) +
+           ((uint64_t)q->l1.room + q->refcount_table.room + q->metadata_size) * 8;
+}
+
+static const char *const clusters[] = {
+    "64k",  "64k,compression_type=zstd", "256k", "256k,compression_type=zstd",
+    "512k", "1M,compression_type=zstd",  "2M",   "2M,compression_type=zstd"};
+
+/* What a pod asks for: OVERHEAD_IMAGE and OVERHEAD_OVERLAY of src/operator/overhead.c. */
+START_TEST(test_memory)
+{
+    kit_run("qemu-img create -q -f qcow2 -o cluster_size=%s disk.qcow2 1T", clusters[_i]);
+    struct image *img = kit_open("disk.qcow2", IMAGE_FORMAT_QCOW2, true, NULL);
+    struct qcow2 *q = img->qcow2;
+    uint64_t unpack = 3 * (uint64_t)q->cluster_size + qcow2_workspace_size(q);
+    ck_assert_uint_ge(q->unpack.count, 1);
+    ck_assert_uint_le(table_bytes(q) + q->unpack.count * unpack, 21 * MIB / 2);
+    kit_close(img);
+
+    img = kit_open("disk.qcow2", IMAGE_FORMAT_QCOW2, false, NULL);
+    q = img->qcow2;
+    ck_assert_uint_ge(q->copy.count, 1);
+    if (_i == 0) /* as overlays are */
+        ck_assert_uint_le(table_bytes(q) + q->copy.count * (uint64_t)q->cluster_size, 11 * MIB / 2);
+    kit_close(img);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("qcow2-inside");
@@ -209,6 +246,7 @@ int main(void)
     tcase_add_test(tc, test_behind_the_l1_table);
     tcase_add_loop_test(tc, test_alignment_of_the_backing, 0, (int)ARRAY_SIZE(overlays));
     tcase_add_test(tc, test_new_tables_remove_nothing);
+    tcase_add_loop_test(tc, test_memory, 0, (int)ARRAY_SIZE(clusters));
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
