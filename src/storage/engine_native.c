@@ -80,12 +80,14 @@ static void finish(struct native *n, struct engine_request *req, int result)
 
 /*
  * A write that was to be on stable storage says what a flush would have said, and the kernel says
- * it once: it stays (see image.c).
+ * it once: it stays (see image.c). A full file system says so before it takes the data: that write
+ * is tried again, and nothing is lost.
  */
 static void keep_error(const struct engine_request *req, int64_t moved)
 {
     struct image *img = req->image;
-    if (moved < 0 && req->op == ENGINE_WRITE && req->sync && !img->geometry.direct)
+    bool full = moved == -ENOSPC || moved == -EDQUOT;
+    if (moved < 0 && !full && req->op == ENGINE_WRITE && req->sync && !img->geometry.direct)
         atomic_store_explicit(&img->flush_error, (int)moved, memory_order_relaxed);
 }
 
