@@ -15,6 +15,7 @@
 
 #define DEFAULT_QPS   200
 #define DEFAULT_BURST 400
+#define QUIET_NS      (250 * NSEC_PER_MSEC) /* without a call: nothing is going on */
 
 const char *const kube_verb_names[KUBE_VERB_COUNT] = {
     [KUBE_VERB_GET] = "GET",       [KUBE_VERB_LIST] = "LIST", [KUBE_VERB_WATCH] = "WATCH",
@@ -247,7 +248,8 @@ void kube_client_count(struct kube_client *client, enum kube_verb verb, int http
 
 bool kube_client_busy(struct kube_client *client)
 {
-    return atomic_load(&client->under_way) > 0;
+    return atomic_load(&client->under_way) > 0 ||
+           clock_now_ns() < atomic_load(&client->last_call_ns) + QUIET_NS;
 }
 
 void kube_client_stats(struct kube_client *client, struct kube_client_stats *ret)

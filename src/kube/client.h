@@ -32,7 +32,8 @@ struct kube_client {
     unsigned warning_count;
     atomic_uint_fast64_t requests[KUBE_VERB_COUNT][6];
     atomic_uint_fast64_t retries, throttled_ns;
-    atomic_uint under_way; /* calls that wait for their answer; watches do not count */
+    atomic_uint under_way;             /* calls that wait for their answer; watches do not count */
+    atomic_uint_fast64_t last_call_ns; /* when the last one ended */
     atomic_bool interrupted;
     pthread_mutex_t sleep_lock;
     pthread_cond_t woken; /* interrupted */

@@ -24,7 +24,7 @@
 /*
  * People read events, controllers do not: while a thousand objects start at once, the API server's
  * time is better spent on their state. A burst that anybody watches goes out at once, and what is
- * left of a greater one as soon as no other call is under way.
+ * left of a greater one when no other calls are made.
  */
 #define PACE_QPS   20
 #define PACE_BURST 200
@@ -96,7 +96,7 @@ static int call(struct kube_events *events, const struct event_job *job, struct 
                                 .resource = &event_kind,
                                 .namespace_ = job->namespace_,
                                 .name = job->create ? NULL : job->name};
-    const struct kube_call_options options = {.timeout_ns = CALL_NS};
+    const struct kube_call_options options = {.timeout_ns = CALL_NS, .background = true};
     return kube_call_with(&c, &options, job->create ? KUBE_VERB_POST : KUBE_VERB_PATCH, job->body,
                           NULL, err);
 }

@@ -91,7 +91,7 @@ bool kube_client_unauthorized(struct kube_client *client, const struct kube_easy
 /* Counts a request that has ended. `http_status` 0: no answer. */
 void kube_client_count(struct kube_client *client, enum kube_verb verb, int http_status);
 
-/* Whether any call waits for its answer. */
+/* Whether any call waits for its answer, or did a moment ago. */
 bool kube_client_busy(struct kube_client *client);
 
 /* Looks at a response header line (as libcurl gives it, not NUL-terminated): "Warning: 299" texts
@@ -118,6 +118,7 @@ int kube_curl_error(CURLcode code, const struct kube_easy *state, struct error *
 /* How a call differs from kube_get() and its siblings. */
 struct kube_call_options {
     bool unlimited;      /* not counted by the rate limit (leases) */
+    bool background;     /* not counted by kube_client_busy() (events) */
     uint64_t timeout_ns; /* of the whole call with its retries; 0: 60 s */
     bool no_retry;
 };

@@ -240,6 +240,16 @@ static int check_interrupted(const struct kube_request *request, struct error *e
     return error_set(err, ECANCELED, "ended by the shutdown");
 }
 
+static void count_call(const struct kube_request *request, bool begins)
+{
+    struct kube_client *client = request->client;
+    if (request->options.background)
+        return;
+    if (!begins)
+        atomic_store(&client->last_call_ns, clock_now_ns());
+    atomic_fetch_add(&client->under_way, begins ? 1u : -1u);
+}
+
 static int run_once(struct exchange *x, uint64_t deadline, struct error *err)
 {
     int r = wait_for_limit(x->request, deadline, err);
@@ -250,9 +260,9 @@ static int run_once(struct exchange *x, uint64_t deadline, struct error *err)
     uint64_t now = now_of(x->request->client);
     if (now >= deadline)
         return error_set(err, ETIMEDOUT, "no answer in time");
-    atomic_fetch_add(&x->request->client->under_way, 1);
+    count_call(x->request, true);
     r = perform(x, deadline - now, err);
-    atomic_fetch_sub(&x->request->client->under_way, 1);
+    count_call(x->request, false);
     return r;
 }
 
