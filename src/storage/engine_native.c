@@ -50,9 +50,13 @@ static bool can_carry(const struct native *n, const struct engine_request *req)
     if (n->ops == NULL || (!write && req->op != ENGINE_READ) || req->len == 0 ||
         n->engine.in_flight > NATIVE_DEPTH || img->format != IMAGE_FORMAT_RAW)
         return false;
-    /* A file system that would block in a buffered write does so on a kernel thread as well. */
+    /*
+     * A file system that would block in a buffered write does so on a kernel thread as well. One
+     * that shall be on stable storage would be told of the page cache's errors, also of others'
+     * writes, out of their order: image_sync() keeps that.
+     */
     if (!img->geometry.direct &&
-        (!n->ops->buffered ||
+        (!n->ops->buffered || (write && req->sync) ||
          (write && !atomic_load_explicit(&img->nowait_write, memory_order_relaxed))))
         return false;
     return blockio_is_aligned(req);
@@ -78,26 +82,12 @@ static void finish(struct native *n, struct engine_request *req, int result)
     n->finished_tail = req;
 }
 
-/*
- * A write that was to be on stable storage says what a flush would have said, and the kernel says
- * it once: it stays (see image.c). A full file system says so before it takes the data: that write
- * is tried again, and nothing is lost.
- */
-static void keep_error(const struct engine_request *req, int64_t moved)
-{
-    struct image *img = req->image;
-    bool full = moved == -ENOSPC || moved == -EDQUOT;
-    if (moved < 0 && !full && req->op == ENGINE_WRITE && req->sync && !img->geometry.direct)
-        atomic_store_explicit(&img->flush_error, (int)moved, memory_order_relaxed);
-}
-
 void native_complete(struct native *n, struct engine_request *req, int64_t moved)
 {
     unlock(req);
     if (moved == -EAGAIN || moved == -EINTR || moved == -ECANCELED) {
         engine_pass_on(&n->engine, req);
     } else if (moved <= 0) {
-        keep_error(req, moved);
         finish(n, req, moved < 0 ? (int)moved : -EIO); /* 0: somebody shrank the file */
     } else {
         req->offset += (uint64_t)moved;

@@ -32,18 +32,30 @@ static ssize_t raw_write(struct image *img, const struct iovec *iov, unsigned co
 
 /*
  * After a failed write-back the kernel marks the pages clean, so the next fdatasync() would report
- * success for data that is gone. The first error therefore stays. Direct I/O has no such pages.
+ * success for data that is gone: the first error stays. The kernel tells it to one caller only, so
+ * of two that flush at once the other must not believe its own success. Direct I/O has no such
+ * pages.
  */
-static int raw_flush(struct image *img)
+static int flush_cached(struct image *img)
 {
+    pthread_mutex_lock(&img->flush_lock);
     int failed = atomic_load_explicit(&img->flush_error, memory_order_relaxed);
-    if (failed != 0)
-        return failed;
-    if (fdatasync(img->fd) == 0)
-        return 0;
-    failed = -errno;
-    if (failed != -EINTR && !img->geometry.direct)
-        atomic_store_explicit(&img->flush_error, failed, memory_order_relaxed);
+    while (failed == 0 && fdatasync(img->fd) < 0)
+        failed = errno == EINTR ? 0 : -errno;
+    atomic_store_explicit(&img->flush_error, failed, memory_order_relaxed);
+    pthread_mutex_unlock(&img->flush_lock);
+    return failed;
+}
+
+int image_sync(struct image *img)
+{
+    if (!img->geometry.direct)
+        return flush_cached(img);
+    int failed = atomic_load_explicit(&img->flush_error, memory_order_relaxed);
+    while (failed == 0 && fdatasync(img->fd) < 0) {
+        if (errno != EINTR)
+            return -errno;
+    }
     return failed;
 }
 
@@ -90,7 +102,7 @@ static int raw_write_zeroes(struct image *img, uint64_t offset, uint64_t len, bo
 static const struct image_ops raw_ops = {
     .read = raw_read,
     .write = raw_write,
-    .flush = raw_flush,
+    .flush = image_sync,
     .discard = raw_discard,
     .write_zeroes = raw_write_zeroes,
 };
@@ -145,6 +157,7 @@ int image_init(struct image *img, const struct image_config *config, struct erro
     }
     img->backing = config->backing;
     init_rmw_lock(img);
+    pthread_mutex_init(&img->flush_lock, NULL);
     return 0;
 }
 
@@ -157,6 +170,7 @@ void image_done(struct image *img)
     free(img->backing);
     img->backing = NULL;
     pthread_rwlock_destroy(&img->rmw_lock);
+    pthread_mutex_destroy(&img->flush_lock);
     close(img->fd);
     img->fd = -1;
 }

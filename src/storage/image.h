@@ -76,6 +76,7 @@ struct image {
      * geometry.offset_align > IMAGE_SECTOR_SIZE.
      */
     pthread_rwlock_t rmw_lock;
+    pthread_mutex_t flush_lock; /* one flush of the page cache at a time; see image.c */
 };
 
 struct image_config {
@@ -104,6 +105,12 @@ int image_geometry_read(int fd, enum image_format format, struct image_geometry 
  * that the sandbox does not allow. Returns 0 or a negative errno.
  */
 int image_init(struct image *img, const struct image_config *config, struct error *err);
+
+/*
+ * What was written to the descriptor before is on stable storage after: of any format. The first
+ * error stays. 0 or a negative errno; any thread.
+ */
+int image_sync(struct image *img);
 
 /*
  * Closes the descriptor (and with it drops the lock that the front took), and those below. No

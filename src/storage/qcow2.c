@@ -55,7 +55,7 @@ int qcow2_begin_writing(struct qcow2 *q)
         put_be64(q->header_block + QCOW2_OFFSET_AUTOCLEAR, 0);
         r = write_header(q);
         if (r == 0)
-            r = qcow2_file_sync(q->img);
+            r = image_sync(q->img);
         if (r < 0)
             put_be64(q->header_block + QCOW2_OFFSET_AUTOCLEAR, q->header.autoclear);
     }
@@ -72,7 +72,7 @@ int qcow2_header_move_refcounts(struct qcow2 *q, uint64_t offset, uint32_t clust
     put_be32(q->header_block + QCOW2_OFFSET_REFCOUNT_TABLE + 8, clusters);
     int r = write_header(q);
     if (r == 0)
-        r = qcow2_file_sync(q->img);
+        r = image_sync(q->img);
     /* Which of the two tables the file has now nobody knows: neither may be changed. */
     if (r < 0)
         atomic_store(&q->img->flush_error, r);
@@ -90,7 +90,7 @@ static int flush(struct image *img)
     pthread_mutex_lock(&q->alloc_lock);
     int r = qcow2_commit(q);
     pthread_mutex_unlock(&q->alloc_lock);
-    return r == 0 ? qcow2_file_sync(img) : r;
+    return r == 0 ? image_sync(img) : r;
 }
 
 static void done(struct image *img)

@@ -97,21 +97,21 @@ static int write_refcounts(struct qcow2 *q)
     pthread_mutex_unlock(&q->refcount_lock);
     if (r < 0 || q->refcount_table.dirty_end == 0)
         return r;
-    r = qcow2_file_sync(q->img);
+    r = image_sync(q->img);
     return r == 0 ? qcow2_table_write(q, &q->refcount_table) : r;
 }
 
 static int write_mapping(struct qcow2 *q)
 {
     /* L2 tables name clusters: their refcounts, and their data, are there first. */
-    int r = qcow2_file_sync(q->img);
+    int r = image_sync(q->img);
     pthread_mutex_lock(&q->map_lock);
     if (r == 0)
         r = qcow2_cache_write(&q->l2_cache);
     pthread_mutex_unlock(&q->map_lock);
     if (r < 0 || q->l1.dirty_end == 0)
         return r;
-    r = qcow2_file_sync(q->img);
+    r = image_sync(q->img);
     return r == 0 ? qcow2_table_write(q, &q->l1) : r;
 }
 
@@ -126,7 +126,7 @@ int qcow2_commit(struct qcow2 *q)
         r = write_mapping(q);
     if (r < 0 || q->freed_count == 0)
         return r;
-    r = qcow2_file_sync(q->img);
+    r = image_sync(q->img);
     if (r == 0)
         r = release_freed(q);
     return r == 0 ? write_refcounts(q) : r;

@@ -118,22 +118,6 @@ void qcow2_file_punch(struct image *img, uint64_t offset, uint64_t len)
         atomic_store_explicit(&img->can_punch, false, memory_order_relaxed);
 }
 
-int qcow2_file_sync(struct image *img)
-{
-    int failed = atomic_load_explicit(&img->flush_error, memory_order_relaxed);
-    if (failed != 0)
-        return failed;
-    while (fdatasync(img->fd) < 0) {
-        failed = -errno;
-        if (failed == -EINTR)
-            continue;
-        if (!img->geometry.direct)
-            atomic_store_explicit(&img->flush_error, failed, memory_order_relaxed);
-        return failed;
-    }
-    return 0;
-}
-
 void qcow2_iov_zero(const struct iovec *iov, unsigned count, size_t skip)
 {
     for (unsigned i = 0; i < count; i++) {

@@ -25,12 +25,6 @@ int qcow2_file_zero(struct image *img, uint64_t offset, uint64_t len);
 /* Gives the range's blocks back, if the file system can; its content is undefined after. */
 void qcow2_file_punch(struct image *img, uint64_t offset, uint64_t len);
 
-/*
- * What was written is on stable storage after. A failure stays: the kernel has dropped the pages
- * and would report success the next time. 0 or a negative errno.
- */
-int qcow2_file_sync(struct image *img);
-
 /* Fills the list's bytes from `skip` on with zeroes. */
 void qcow2_iov_zero(const struct iovec *iov, unsigned count, size_t skip);
 

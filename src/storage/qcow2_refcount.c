@@ -238,7 +238,7 @@ static int write_growth(struct qcow2 *q, const struct growth *g)
     if (r == 0)
         r = qcow2_file_write(q->img, (uint8_t *)t->entry, g->table << q->cluster_bits,
                              g->first << q->cluster_bits);
-    return r == 0 ? qcow2_file_sync(q->img) : r;
+    return r == 0 ? image_sync(q->img) : r;
 }
 
 static void undo_growth(struct qcow2 *q, const struct growth *g)
