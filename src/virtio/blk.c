@@ -223,9 +223,10 @@ static const char *handle(struct virtio_blk *blk, unsigned queue, const struct v
         blk_give_slot(blk, slot);
         return NULL;
     }
-    *bytes += slot->bytes;
+    uint64_t moves = slot->req.op == ENGINE_WRITE_ZEROES ? slot->req.len : slot->bytes;
+    *bytes += moves;
     limit_spend(&blk->iops, 1);
-    limit_spend(&blk->bps, slot->bytes);
+    limit_spend(&blk->bps, moves);
     if (submit(blk, slot) == OUTCOME_OK)
         blk_finish(blk, slot);
     return NULL;
@@ -247,6 +248,7 @@ static void blk_stop(struct virtio_device *dev)
     struct virtio_blk *blk = blk_of(dev);
     blk->stopping = true;
     loop_timer_disarm(dev->loop, &blk->throttle);
+    blk->retrying = 0; /* their completions are no longer counted */
     blk_drop_held(blk);
     if (blk->free_count == blk->slot_count)
         virtio_device_stopped(dev);
@@ -270,11 +272,21 @@ static bool is_throttled(struct virtio_blk *blk, unsigned index)
     return true;
 }
 
+/* Who comes first may take all there is: another queue each time. */
 static void throttle_over(struct loop_timer *timer)
 {
     struct virtio_blk *blk = container_of(timer, struct virtio_blk, throttle);
-    for (; blk->throttled != 0; blk->throttled &= blk->throttled - 1)
-        virtio_device_rekick(&blk->dev, (unsigned)__builtin_ctz(blk->throttled));
+    unsigned count = blk->dev.queue_count, from = blk->throttle_next;
+    uint32_t throttled = blk->throttled;
+    blk->throttled = 0;
+    for (unsigned k = 0; k < count; k++) {
+        unsigned i = (from + k) % count;
+        if ((throttled & (1u << i)) == 0)
+            continue;
+        if (blk->throttle_next == from)
+            blk->throttle_next = (i + 1) % count;
+        virtio_device_rekick(&blk->dev, i);
+    }
 }
 
 /* Takes chains until there is none or the pass is over. Returns whether to look again. */

@@ -101,7 +101,8 @@ struct virtio_blk {
     /* Limits. */
     struct limit iops, bps;
     struct loop_timer throttle;
-    uint32_t throttled; /* bit mask of queues that wait for it */
+    uint32_t throttled;     /* bit mask of queues that wait for it */
+    unsigned throttle_next; /* which of them is served first */
 };
 
 /*

@@ -82,8 +82,17 @@ bool blk_is_halted(const struct virtio_blk *blk)
     return blk->halted || blk->retrying > 0 || blk->ending;
 }
 
+/* What the page cache has lost no retry brings back: only the guest can act (image_sync()). */
+static bool is_lost(const struct virtio_blk *blk, const struct engine_request *req)
+{
+    return (req->op == ENGINE_FLUSH || req->sync) &&
+           atomic_load_explicit(&blk->image->flush_error, memory_order_relaxed) != 0;
+}
+
 static bool must_wait(const struct virtio_blk *blk, const struct engine_request *req)
 {
+    if (is_lost(blk, req))
+        return false;
     if (blk->error_policy == VIRTIO_BLK_ERROR_ENOSPACE)
         return req->op != ENGINE_READ && (req->result == -ENOSPC || req->result == -EDQUOT);
     return blk->error_policy == VIRTIO_BLK_ERROR_STOP;

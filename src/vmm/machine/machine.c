@@ -111,10 +111,12 @@ static void enter_paused(struct machine *m)
     m->state = MACHINE_PAUSED;
     complete_pause(m);
     log_info("machine", "paused");
-    if (m->button_wanted)
+    if (m->button_wanted) {
+        io_error_retry(m);
         enter_running(m);
-    else
+    } else {
         io_error_take_event(m); /* that which it was paused for may be over */
+    }
 }
 
 /* Everything stands still and is reset: start over. */
@@ -222,6 +224,7 @@ int machine_resume(struct machine *m, struct error *err)
         log_info("machine", "resumed");
         return 0;
     case MACHINE_RUNNING:
+        io_error_retry(m); /* a disk may have failed in this moment */
         return 0;
     default:
         return error_set(err, EBUSY, "the machine is %s; try again in a moment",

@@ -187,6 +187,16 @@ START_TEST(test_retry_without_need)
 }
 END_TEST
 
+/* What the page cache lost comes back by no retry. */
+START_TEST(test_lost_writes)
+{
+    atomic_store(&probe.fail, true);
+    atomic_store(&blk.image->flush_error, -ENOSPC);
+    expect(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0, true), VIRTIO_BLK_S_IOERR, 1);
+    ck_assert_uint_eq(told.halted, 0);
+}
+END_TEST
+
 /* The probe fails writes with ENOSPC, all else with EIO. */
 START_TEST(test_enospace)
 {
@@ -311,16 +321,21 @@ static uint64_t test_clock(void)
     return now;
 }
 
-static void add_reads(unsigned count, uint32_t len)
+static void add_reads_to(unsigned queue, unsigned count, uint32_t len)
 {
     for (unsigned i = 0; i < count; i++) {
         struct vkit_buf buf[] = {{put_header(VIRTIO_BLK_T_IN, 0), 16, false},
                                  {vkit_alloc(&kit, len, 4096), len, true},
                                  {put_status(), 1, true}};
-        ck_assert_int_ge(vkit_add(&kit, 0, buf, 3), 0);
+        ck_assert_int_ge(vkit_add(&kit, queue, buf, 3), 0);
     }
-    vkit_kick(&kit, 0);
+    vkit_kick(&kit, queue);
     vkit_run(&kit);
+}
+
+static void add_reads(unsigned count, uint32_t len)
+{
+    add_reads_to(0, count, len);
 }
 
 static void pass_ms(unsigned ms)
@@ -330,15 +345,20 @@ static void pass_ms(unsigned ms)
     vkit_run(&kit); /* the timer, then the kick that it makes */
 }
 
-static void start_limited(struct virtio_blk_limits limits)
+static void start_limited_queues(struct virtio_blk_limits limits, unsigned queues)
 {
     disk_options.limits = limits;
-    make_device(false, 1);
+    make_device(false, queues);
     kit.loop.now_ns = test_clock;
     /* Built with the loop's own clock: begin again with the test's. */
     limit_init(&blk.iops, limits.iops, limits.iops_burst, now);
     limit_init(&blk.bps, limits.bps, limits.bps_burst, now);
-    ck_assert(vkit_start(&kit, ALL_FEATURES));
+    ck_assert(vkit_start(&kit, ALL_FEATURES | (queues > 1 ? FEATURE(VIRTIO_BLK_F_MQ) : 0)));
+}
+
+static void start_limited(struct virtio_blk_limits limits)
+{
+    start_limited_queues(limits, 1);
 }
 
 START_TEST(test_request_limit)
@@ -372,6 +392,37 @@ START_TEST(test_byte_limit)
     ck_assert_uint_eq(vkit_used_count(&kit, 0), 1);
     pass_ms(1);
     ck_assert_uint_eq(vkit_used_count(&kit, 0), 2);
+    teardown();
+}
+END_TEST
+
+/* A queue that always has more does not take the other's turn. */
+START_TEST(test_limit_of_two_queues)
+{
+    start_limited_queues((struct virtio_blk_limits){.iops = 100, .iops_burst = 1}, 2);
+    add_reads_to(0, 12, 512);
+    add_reads_to(1, 12, 512);
+    for (unsigned i = 0; i < 10; i++)
+        pass_ms(10);
+    unsigned first = vkit_used_count(&kit, 0), second = vkit_used_count(&kit, 1);
+    ck_assert_uint_eq(first + second, 11);
+    ck_assert_uint_ge(first, 5);
+    ck_assert_uint_ge(second, 5);
+    teardown();
+}
+END_TEST
+
+/* Zeroes may have to be written as data, so they count as that. */
+START_TEST(test_byte_limit_of_zeroes)
+{
+    start_limited((struct virtio_blk_limits){.bps = 1 << 20, .bps_burst = 65536});
+    (void)range_request(VIRTIO_BLK_T_WRITE_ZEROES, 0, 2048, 0);
+    add_reads(1, 512);
+    ck_assert_uint_eq(vkit_used_count(&kit, 0), 0);
+    pass_ms(930);
+    ck_assert_uint_eq(vkit_used_count(&kit, 0), 0);
+    pass_ms(10);
+    ck_assert_uint_eq(vkit_used_count(&kit, 0), 1);
     teardown();
 }
 END_TEST
@@ -440,6 +491,7 @@ void add_policy_tests(Suite *s)
     tcase_add_test(t, test_reset_while_stopped);
     tcase_add_test(t, test_end_while_stopped);
     tcase_add_test(t, test_retry_without_need);
+    tcase_add_test(t, test_lost_writes);
     tcase_add_test(t, test_stop_threaded);
     tcase_add_test(add_case(s, "enospace", setup_enospace), test_enospace);
     tcase_add_test(add_case(s, "ignore", setup_ignore), test_ignore);
@@ -449,6 +501,8 @@ void add_policy_tests(Suite *s)
     t = tcase_create("options");
     tcase_add_test(t, test_request_limit);
     tcase_add_test(t, test_byte_limit);
+    tcase_add_test(t, test_limit_of_two_queues);
+    tcase_add_test(t, test_byte_limit_of_zeroes);
     tcase_add_test(t, test_reset_while_limited);
     tcase_add_test(t, test_block_sizes);
     tcase_add_test(t, test_impossible_block_sizes);
