@@ -124,7 +124,6 @@ struct vmspec_volume {
         struct {
             char *claim; /* PVC, ephemeral, memory dump: claim; dataVolume: the DataVolume's name */
             bool readonly;
-            bool hotpluggable;
         } claim;
         struct {
             char *image, *path, *pull_policy, *pull_secret; /* path NULL: the one file in /disk */
@@ -153,7 +152,7 @@ struct vmspec_credential {
 };
 
 enum vmspec_binding { VMSPEC_BINDING_BRIDGE, VMSPEC_BINDING_MASQUERADE, VMSPEC_BINDING_PASST };
-enum vmspec_link { VMSPEC_LINK_UP, VMSPEC_LINK_DOWN, VMSPEC_LINK_ABSENT };
+enum vmspec_link { VMSPEC_LINK_UP, VMSPEC_LINK_ABSENT };
 
 struct vmspec_port {
     char *name; /* NULL: none */
@@ -171,7 +170,6 @@ struct vmspec_interface {
     enum vmspec_link link;
     uint32_t boot_order;           /* 0: none given */
     VEC(struct vmspec_port) ports; /* masquerade: forward these only; empty: all */
-    const cJSON *dhcp_options;     /* in vmspec.object, or NULL */
     char *tap;                     /* a host tap's name, from flags only; else NULL */
 };
 
@@ -180,7 +178,7 @@ enum vmspec_network_kind { VMSPEC_NETWORK_POD, VMSPEC_NETWORK_MULTUS, VMSPEC_NET
 struct vmspec_network {
     char *name;
     enum vmspec_network_kind kind;
-    char *cidr, *cidr6;  /* pod: the guest's subnets under masquerade; NULL: KubeVirt's default */
+    char *cidr;          /* pod: the guest's subnet under masquerade; NULL: KubeVirt's default */
     char *multus_name;   /* multus: [namespace/]name of the NetworkAttachmentDefinition */
     bool multus_default; /* it takes the place of the pod network */
 };
@@ -234,7 +232,7 @@ struct vmspec {
     bool balloon;            /* autoattachMemBalloon, default true */
     bool serial_console;     /* autoattachSerialConsole, default true */
     bool log_serial_console; /* default true */
-    bool block_multi_queue, net_multi_queue;
+    bool block_multi_queue;
     enum vmspec_io_threads io_threads; /* ioThreadsPolicy */
     uint32_t io_pool_threads;          /* of the supplemental pool */
     bool start_paused;                 /* startStrategy: Paused */

@@ -127,7 +127,6 @@ void read_devices(struct reader *r)
     spec->serial_console = read_flag(devices, "autoattachSerialConsole", true);
     spec->log_serial_console = read_flag(devices, "logSerialConsole", true);
     spec->block_multi_queue = read_flag(devices, "blockMultiQueue", false);
-    spec->net_multi_queue = read_flag(devices, "networkInterfaceMultiqueue", false);
     check_tpm(r, json_get(devices, "tpm"), AT_KEY(&path, "tpm"));
     check_panic_devices(r, json_get(devices, "panicDevices"), AT_KEY(&path, "panicDevices"));
 }

@@ -63,10 +63,10 @@ static void read_network(struct reader *r, const cJSON *obj, const struct json_p
     n->name = xstrdup(name);
     n->kind = multus != NULL ? VMSPEC_NETWORK_MULTUS : VMSPEC_NETWORK_POD;
     n->cidr = xstrdup(read_text(pod, "vmNetworkCIDR"));
-    n->cidr6 = xstrdup(read_text(pod, "vmIPv6NetworkCIDR"));
     struct json_path *pod_path = AT_KEY(path, "pod");
     check_cidr(r, AF_INET, n->cidr, AT_KEY(pod_path, "vmNetworkCIDR"));
-    check_cidr(r, AF_INET6, n->cidr6, AT_KEY(pod_path, "vmIPv6NetworkCIDR"));
+    check_cidr(r, AF_INET6, read_text(pod, "vmIPv6NetworkCIDR"),
+               AT_KEY(pod_path, "vmIPv6NetworkCIDR"));
     n->multus_name = xstrdup(read_text(multus, "networkName"));
     n->multus_default = read_flag(multus, "default", false);
     if (multus != NULL && n->multus_name == NULL)
@@ -177,14 +177,12 @@ static void read_port(struct reader *r, struct vmspec_interface *nic, const cJSO
     p->port = port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
 
-static void read_dhcp_options(struct reader *r, struct vmspec_interface *nic, const cJSON *obj,
-                              const struct json_path *path)
+static void check_dhcp_options(struct reader *r, const cJSON *obj, const struct json_path *path)
 {
-    nic->dhcp_options = json_get(obj, "dhcpOptions");
     struct json_path outer = {.parent = path, .key = "dhcpOptions"};
     struct json_path options = {.parent = &outer, .key = "privateOptions"};
     struct json_path element = {.parent = &options};
-    json_for_each (option, json_get(nic->dhcp_options, "privateOptions")) {
+    json_for_each (option, json_get(json_get(obj, "dhcpOptions"), "privateOptions")) {
         int64_t number = read_integer(option, "option", 0);
         if (number < 224 || number > 254)
             report(r, VMSPEC_ERROR, AT_KEY(&element, "option"),
@@ -199,7 +197,7 @@ static void read_state(struct reader *r, struct vmspec_interface *nic, const cJS
     const char *state = read_text(obj, "state");
     struct json_path *at = AT_KEY(path, "state");
     if (str_equal(state, "down"))
-        nic->link = VMSPEC_LINK_DOWN;
+        report(r, VMSPEC_WARNING, at, "a link that is down is not supported; it is up");
     else if (str_equal(state, "absent"))
         nic->link = VMSPEC_LINK_ABSENT;
     else if (state != NULL && !str_equal(state, "up"))
@@ -262,7 +260,7 @@ static void read_interface(struct reader *r, const cJSON *obj, const struct json
     read_mac(r, &nic, obj, path);
     read_state(r, &nic, obj, path);
     read_boot_order(r, &nic, obj, path);
-    read_dhcp_options(r, &nic, obj, path);
+    check_dhcp_options(r, obj, path);
     struct json_path ports = {.parent = path, .key = "ports"};
     struct json_path element = {.parent = &ports};
     json_for_each (port, json_get(obj, "ports")) {

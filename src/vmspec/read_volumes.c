@@ -58,16 +58,18 @@ static void read_claim(struct reader *r, struct vmspec_volume *v, const struct j
 {
     v->claim.claim = copy_required(r, v->source, "claimName", path);
     v->claim.readonly = read_flag(v->source, "readOnly", false);
-    v->claim.hotpluggable = read_flag(v->source, "hotpluggable", false);
 }
 
 static void read_data_volume(struct reader *r, struct vmspec_volume *v,
                              const struct json_path *path)
 {
     v->claim.claim = copy_text(v->source, "name");
-    v->claim.hotpluggable = read_flag(v->source, "hotpluggable", false);
     if (v->claim.claim == NULL)
         report(r, VMSPEC_ERROR, AT_KEY(path, "name"), "DataVolume 'name' must be set");
+    else
+        report(r, VMSPEC_WARNING, path,
+               "the claim '%.253s' is taken as it is; nothing waits until CDI has filled it",
+               v->claim.claim);
 }
 
 static void read_ephemeral(struct reader *r, struct vmspec_volume *v, const struct json_path *path)

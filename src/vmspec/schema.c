@@ -261,11 +261,13 @@ static const struct field dhcp_private_option[] = {
     END,
 };
 
+static const char no_dhcp_option[] = "the guest's DHCP server does not send it";
+
 static const struct field dhcp_options[] = {
-    READ("bootFileName", FIELD_STRING),
-    READ("tftpServerName", FIELD_STRING),
-    READ("ntpServers", FIELD_STRINGS),
-    READ_IN("privateOptions", FIELD_LIST, dhcp_private_option),
+    WARN("bootFileName", FIELD_STRING, no_dhcp_option),
+    WARN("tftpServerName", FIELD_STRING, no_dhcp_option),
+    WARN("ntpServers", FIELD_STRINGS, no_dhcp_option),
+    {"privateOptions", FIELD_LIST, USE_WARN, no_dhcp_option, dhcp_private_option},
     END,
 };
 
@@ -327,7 +329,8 @@ static const struct field devices[] = {
     OTHER("autoattachVSOCK", FIELD_BOOL, USE_WARN_TRUE, "virtio-vsock is not supported"),
     READ_IN("rng", FIELD_OBJECT, empty),
     READ("blockMultiQueue", FIELD_BOOL),
-    READ("networkInterfaceMultiqueue", FIELD_BOOL),
+    OTHER("networkInterfaceMultiqueue", FIELD_BOOL, USE_WARN_TRUE,
+          "network cards have one pair of queues"),
     REFUSE("gpus", FIELD_LIST, "GPUs are not supported"),
     WARN("downwardMetrics", FIELD_OBJECT, "downward metrics are not supported"),
     READ_IN("panicDevices", FIELD_LIST, panic_device),
@@ -373,16 +376,18 @@ static const struct field host_disk[] = {
     END,
 };
 
+static const char no_hotplug[] = "volumes cannot come and go while the machine runs";
+
 static const struct field claim[] = {
     READ("claimName", FIELD_STRING),
     READ("readOnly", FIELD_BOOL),
-    READ("hotpluggable", FIELD_BOOL),
+    OTHER("hotpluggable", FIELD_BOOL, USE_WARN_TRUE, no_hotplug),
     END,
 };
 
 static const struct field data_volume[] = {
     READ("name", FIELD_STRING),
-    READ("hotpluggable", FIELD_BOOL),
+    OTHER("hotpluggable", FIELD_BOOL, USE_WARN_TRUE, no_hotplug),
     END,
 };
 
@@ -465,7 +470,8 @@ static const struct field volume[] = {
     READ_IN("downwardAPI", FIELD_OBJECT, downward_api),
     READ_IN("serviceAccount", FIELD_OBJECT, service_account),
     READ_IN("sysprep", FIELD_OBJECT, sysprep),
-    READ_IN("memoryDump", FIELD_OBJECT, claim),
+    {"memoryDump", FIELD_OBJECT, USE_WARN,
+     "memory dumps are not supported; nothing is written to the claim", claim},
     WARN("downwardMetrics", FIELD_OBJECT, "downward metrics are not supported"),
     WARN("containerPath", FIELD_OBJECT, "shared file systems are not supported"),
     END,
@@ -473,7 +479,7 @@ static const struct field volume[] = {
 
 static const struct field pod_network[] = {
     READ("vmNetworkCIDR", FIELD_STRING),
-    READ("vmIPv6NetworkCIDR", FIELD_STRING),
+    WARN("vmIPv6NetworkCIDR", FIELD_STRING, "masquerade is of IPv4 only"),
     END,
 };
 
@@ -566,7 +572,8 @@ static const struct field machine_spec[] = {
          "instance types are not resolved; the template alone counts"),
     WARN("preference", FIELD_OBJECT, "preferences are not resolved; the template alone counts"),
     READ_IN("template", FIELD_OBJECT, template),
-    POD("dataVolumeTemplates", FIELD_LIST),
+    WARN("dataVolumeTemplates", FIELD_LIST,
+         "no DataVolume is made of it; make it, or its claim, by hand"),
     POD("updateVolumesStrategy", FIELD_STRING),
     END,
 };

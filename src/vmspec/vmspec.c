@@ -78,7 +78,6 @@ static void lists_done(struct vmspec *spec)
     for (size_t i = 0; i < spec->networks.count; i++) {
         free(spec->networks.item[i].name);
         free(spec->networks.item[i].cidr);
-        free(spec->networks.item[i].cidr6);
         free(spec->networks.item[i].multus_name);
     }
     vec_free(&spec->disks);

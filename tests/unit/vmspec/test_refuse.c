@@ -154,6 +154,8 @@ static const struct {
      "virtio-vsock is not supported"},
     {"", "", "useVirtioTransitional: true", WARNING, DEVICES ".useVirtioTransitional",
      "legacy virtio is not supported; devices are virtio 1.2"},
+    {"", "", "networkInterfaceMultiqueue: true", WARNING, DEVICES ".networkInterfaceMultiqueue",
+     "network cards have one pair of queues"},
     {"", "", "clientPassthrough: {}", WARNING, DEVICES ".clientPassthrough",
      "USB redirection is not supported"},
     {ONE, "", "disks: [{name: a, tag: t}]", WARNING, DEVICES ".disks[0].tag",
@@ -290,6 +292,14 @@ static const struct {
      "spec.volumes[0]", "spec.volumes[0] must have exactly one source type set"},
     {"volumes: [{name: a, downwardMetrics: {}}]", "", "disks: [{name: a}]", WARNING,
      "spec.volumes[0].downwardMetrics", "downward metrics are not supported"},
+    {"volumes: [{name: a, memoryDump: {claimName: c}}]", "", "", WARNING,
+     "spec.volumes[0].memoryDump",
+     "memory dumps are not supported; nothing is written to the claim"},
+    {"volumes: [{name: a, dataVolume: {name: dv}}]", "", "", WARNING, "spec.volumes[0].dataVolume",
+     "the claim 'dv' is taken as it is; nothing waits until CDI has filled it"},
+    {"volumes: [{name: a, persistentVolumeClaim: {claimName: c, hotpluggable: true}}]", "", "",
+     WARNING, "spec.volumes[0].persistentVolumeClaim.hotpluggable",
+     "volumes cannot come and go while the machine runs"},
     {"volumes: [{name: a, emptyDisk: {}}]", "", "", ERROR, "spec.volumes[0].emptyDisk.capacity",
      "spec.volumes[0].emptyDisk.capacity is a required field"},
     {"volumes: [{name: a, emptyDisk: {capacity: 1GB}}]", "", "", ERROR,
@@ -342,7 +352,8 @@ static const struct {
      "spec.networks[0].name 'a' not found."},
     {"", "", "interfaces: [{name: a, bridge: {}}]", ERROR, DEVICES ".interfaces[0].name",
      DEVICES ".interfaces[0].name 'a' not found."},
-#define NET "networks: [{name: a, pod: {}}]"
+#define NET  "networks: [{name: a, pod: {}}]"
+#define DHCP "the guest's DHCP server does not send it"
     {NET, "", "interfaces: [{name: a}, {name: a}]", ERROR, DEVICES ".interfaces[1].name",
      "Only one interface can be connected to one specific network"},
     {NET, "", "interfaces: [{name: a, bridge: {}, masquerade: {}}]", ERROR,
@@ -378,6 +389,16 @@ static const struct {
     {NET, "", "interfaces: [{name: a, dhcpOptions: {privateOptions: [{option: 1, value: x}]}}]",
      ERROR, DEVICES ".interfaces[0].dhcpOptions.privateOptions[0].option",
      "provided DHCPPrivateOptions are out of range, must be in range 224 to 254"},
+    {NET, "", "interfaces: [{name: a, dhcpOptions: {bootFileName: b}}]", WARNING,
+     DEVICES ".interfaces[0].dhcpOptions.bootFileName", DHCP},
+    {NET, "", "interfaces: [{name: a, dhcpOptions: {tftpServerName: t}}]", WARNING,
+     DEVICES ".interfaces[0].dhcpOptions.tftpServerName", DHCP},
+    {NET, "", "interfaces: [{name: a, dhcpOptions: {ntpServers: [10.0.0.1, 10.0.0.2]}}]", WARNING,
+     DEVICES ".interfaces[0].dhcpOptions.ntpServers", DHCP},
+    {NET, "", "interfaces: [{name: a, dhcpOptions: {privateOptions: [{option: 240, value: x}]}}]",
+     WARNING, DEVICES ".interfaces[0].dhcpOptions.privateOptions[0]", DHCP},
+    {NET, "", "interfaces: [{name: a, state: down}]", WARNING, DEVICES ".interfaces[0].state",
+     "a link that is down is not supported; it is up"},
     {NET, "", "interfaces: [{name: a, state: away}]", ERROR, DEVICES ".interfaces[0].state",
      "logical a interface state value is unsupported: away"},
     {NET, "", "interfaces: [{name: a, masquerade: {}, state: absent}]", ERROR,
@@ -411,6 +432,9 @@ static const struct {
     {"networks: [{name: a, pod: {vmIPv6NetworkCIDR: 'fd00::'}}]", "",
      "interfaces: [{name: a, masquerade: {}}]", ERROR, "spec.networks[0].pod.vmIPv6NetworkCIDR",
      "'fd00::' is not a network such as fd10:0:2::/120"},
+    {"networks: [{name: a, pod: {vmIPv6NetworkCIDR: 'fd00::/120'}}]", "",
+     "interfaces: [{name: a, masquerade: {}}]", WARNING, "spec.networks[0].pod.vmIPv6NetworkCIDR",
+     "masquerade is of IPv4 only"},
     {"networks: [{name: a, pod: {}}, {name: a, pod: {}}]", "", "interfaces: [{name: a}]", ERROR,
      "spec.networks[1].name",
      "Network with name \"a\" already exists, every network must have a unique name"},
@@ -535,6 +559,58 @@ START_TEST(sums_up)
 }
 END_TEST
 
+/* What a VirtualMachine can ask for and nothing acts on: each by its path, none twice. */
+START_TEST(names_all_that_is_not_acted_on)
+{
+    static const char text[] =
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: a}\nspec:\n"
+        "  dataVolumeTemplates: [{metadata: {name: dv}}, {metadata: {name: other}}]\n"
+        "  template:\n    spec:\n"
+        "      domain:\n        memory: {guest: 1Gi}\n        devices:\n"
+        "          networkInterfaceMultiqueue: true\n"
+        "          interfaces:\n"
+        "          - {name: nic, masquerade: {}, state: down,\n"
+        "             dhcpOptions: {bootFileName: b, tftpServerName: t, ntpServers: [10.0.0.1],\n"
+        "                           privateOptions: [{option: 240, value: x}]}}\n"
+        "          - {name: gone, bridge: {}, state: absent}\n"
+        "      networks:\n"
+        "      - {name: nic, pod: {vmIPv6NetworkCIDR: 'fd00::/120'}}\n"
+        "      - {name: gone, multus: {networkName: nad}}\n"
+        "      volumes:\n"
+        "      - {name: a, persistentVolumeClaim: {claimName: c, hotpluggable: true}}\n"
+        "      - {name: b, dataVolume: {name: dv, hotpluggable: true}}\n"
+        "      - {name: c, memoryDump: {claimName: d, hotpluggable: true}}\n";
+#define SPEC "spec.template.spec."
+#define NIC  SPEC "domain.devices.interfaces[0]."
+    static const char *const paths[] = {
+        "spec.dataVolumeTemplates[0]",
+        "spec.dataVolumeTemplates[1]",
+        SPEC "domain.devices.networkInterfaceMultiqueue",
+        NIC "dhcpOptions.bootFileName",
+        NIC "dhcpOptions.tftpServerName",
+        NIC "dhcpOptions.ntpServers",
+        NIC "dhcpOptions.privateOptions[0]",
+        SPEC "networks[0].pod.vmIPv6NetworkCIDR",
+        SPEC "volumes[0].persistentVolumeClaim.hotpluggable",
+        SPEC "volumes[1].dataVolume.hotpluggable",
+        SPEC "volumes[2].memoryDump",
+        SPEC "volumes[1].dataVolume",
+        NIC "state",
+    };
+    struct vmspec *spec = NULL;
+    struct vmspec_diagnostics diag = {0};
+    struct error err = ERROR_INIT;
+    ck_assert_msg(vmspec_from_yaml(text, strlen(text), &spec, &diag, &err) == 0, "%s", err.text);
+    ck_assert_uint_eq(diag.list.count, sizeof(paths) / sizeof(paths[0]));
+    for (size_t i = 0; i < diag.list.count; i++) {
+        ck_assert_int_eq(diag.list.item[i].severity, VMSPEC_WARNING);
+        ck_assert_str_eq(diag.list.item[i].path, paths[i]);
+    }
+    vmspec_free(spec);
+    vmspec_diagnostics_done(&diag);
+}
+END_TEST
+
 START_TEST(bounds_what_a_machine_has)
 {
     char text[8192] = "---\n{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, "
@@ -579,6 +655,7 @@ int main(void)
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, reports, 0, sizeof(cases) / sizeof(cases[0]));
     tcase_add_loop_test(tcase, sums_up, 0, sizeof(texts) / sizeof(texts[0]));
+    tcase_add_test(tcase, names_all_that_is_not_acted_on);
     tcase_add_test(tcase, bounds_what_a_machine_has);
     tcase_add_test(tcase, bounds_cloud_init);
     suite_add_tcase(suite, tcase);
