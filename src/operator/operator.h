@@ -78,8 +78,8 @@ void operator_send_events(struct operator* op, const struct kube_resource *kind,
 /*
  * Writes `to` where it differs from `from`, which the server must still have (resourceVersion).
  * `subresource` NULL: the object itself. No difference, no call. *ret is the answer, or NULL when
- * there was no call; the caller's. An update, not a patch: for the API server it is a third less
- * work, and with a version both overwrite nothing of others.
+ * there was no call; the caller's. An update, not a patch: the API server need not
+ * encode, patch and decode the object once more; with a version both overwrite nothing of others.
  */
 int operator_update(struct operator* op, const struct kube_resource *kind, const char *subresource,
                     const cJSON *from, const cJSON *to, cJSON **ret, struct error *err);

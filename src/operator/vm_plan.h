@@ -24,7 +24,7 @@ struct vm_plan {
     cJSON *vm;         /* as it should be: metadata, status, and whether it is to run */
     cJSON *create_vmi; /* NULL: none */
     bool delete_vmi;
-    bool adopt_vmi;      /* and nothing else for now */
+    bool adopt_vmi;      /* then nothing else in this plan */
     uint64_t requeue_ns; /* 0: nothing to wait for but changes */
     struct planned_events events;
 };

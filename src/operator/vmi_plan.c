@@ -74,7 +74,7 @@ static void report_unsupported(struct planner *p)
     plan_event(&p->plan->events, true, "UnsupportedFields", "Sync", "%s", all);
 }
 
-/* Nothing will run: an instance's specification cannot be changed. */
+/* Final, as each instance's end is: who corrects it makes another. */
 static void refuse(struct planner *p)
 {
     char text[DIAGNOSTIC_TEXT_MAX];

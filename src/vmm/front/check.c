@@ -155,7 +155,7 @@ static void check_io_uring(struct checker *c)
     if (r < 0 && (errno == EFAULT || errno == EINVAL))
         say(c, VERDICT_OK, "io_uring", "there");
     else
-        say(c, VERDICT_NOTE, "io_uring", "not allowed here; a thread pool does its work");
+        say(c, VERDICT_NOTE, "io_uring", "not allowed here; Linux AIO or threads do its work");
 }
 
 static void check_monitor(struct checker *c)
